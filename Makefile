@@ -1,0 +1,57 @@
+# Everything a person types. `make help` lists it.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export DAGSTER_HOME := $(CURDIR)
+
+.PHONY: help env demo ui test test-all lint parse raw sandbox sandbox-stop clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+env: $(READY) ## create the environment in .venv
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11 or the like")'
+	@echo "Creating the environment in $(VENV) (once, a minute or two)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(READY) ## run the whole path on the sample company, into the sandbox
+	@$(BIN)/python -m orchestration.demo
+
+ui: $(READY) ## open Dagster on http://127.0.0.1:3000 (and the sandbox beside it)
+	@$(BIN)/reverse-etl sandbox --detach
+	@$(BIN)/dagster dev --module-name orchestration.definitions --host 127.0.0.1 --port 3000
+
+test: $(READY) ## run the tests
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(READY) ## run the tests, the slow ones too
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## sqlfluff, ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@cd dbt_project && ../$(BIN)/sqlfluff lint models data_tests
+
+parse: $(READY) ## read the dbt project anew, so that reverse-etl sees a changed model
+	@$(BIN)/dbt --quiet parse --project-dir $(CURDIR)/dbt_project --profiles-dir $(CURDIR)/dbt_project
+
+raw: $(READY) ## land seeds/raw in the warehouse, for working with dbt alone
+	@$(BIN)/python -m orchestration.landing
+
+sandbox: $(READY) ## run the tools' sandbox in the foreground
+	@$(BIN)/reverse-etl sandbox
+
+sandbox-stop: $(READY) ## stop a sandbox that runs in the background
+	@$(BIN)/reverse-etl sandbox --stop
+
+clean: ## remove warehouse, ledger, sandbox and caches, not the environment
+	@if [ -x $(BIN)/reverse-etl ]; then $(BIN)/reverse-etl sandbox --stop || true; fi
+	rm -rf data .dagster dbt_project/target dbt_project/logs logs

@@ -1,0 +1,9 @@
+{# Whole days from one date or timestamp to another: calendar days, negative when the second is earlier. #}
+{% macro days_between(earlier, later) -%}
+    {{ dbt.datediff('cast(' ~ earlier ~ ' as date)', 'cast(' ~ later ~ ' as date)', 'day') }}
+{%- endmacro %}
+
+{# A day some days before another day, as a date. #}
+{% macro days_before(day, days) -%}
+    cast({{ dbt.dateadd('day', '-1 * ' ~ days, day) }} as date)
+{%- endmacro %}

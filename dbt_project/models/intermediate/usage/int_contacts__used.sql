@@ -1,0 +1,27 @@
+-- What the usage of a contact amounts to at the clock.
+with
+
+usage_daily as (
+
+    select * from {{ ref('int_usage__daily') }}
+
+),
+
+final as (
+
+    select
+        contact_id,
+        max(last_used_at) as last_active_at,
+        count(distinct case
+            when usage_date > {{ days_before(as_of_date(), 28) }} then usage_date
+        end) as active_days_28d,
+        count(distinct case
+            when usage_date > {{ days_before(as_of_date(), 28) }} and feature <> 'app' then feature
+        end) as features_28d
+    from usage_daily
+    where contact_id is not null
+    group by contact_id
+
+)
+
+select * from final

@@ -1,0 +1,97 @@
+-- Everything known about a person at a customer in one row, first of all whether they may be written to.
+with
+
+contacts as (
+
+    select * from {{ ref('int_contacts__identified') }}
+
+),
+
+contact_usage as (
+
+    select * from {{ ref('int_contacts__used') }}
+
+),
+
+suppressed as (
+
+    select * from {{ ref('int_contacts__suppressed') }}
+
+),
+
+-- the gravest reason not to write stands for the rest
+suppressions as (
+
+    select
+        email,
+        max(case when reason = 'unsubscribed' then suppressed_at end) as unsubscribed_at,
+        max(case when reason = 'bounced' then suppressed_at end) as bounced_at,
+        max(case when reason = 'complained' then suppressed_at end) as complained_at
+    from suppressed
+    group by email
+
+),
+
+described as (
+
+    select
+        contacts.*,
+        contact_usage.last_active_at,
+        coalesce(contact_usage.active_days_28d, 0) as active_days_28d,
+        coalesce(contact_usage.features_28d, 0) as features_28d,
+        contacts.has_opted_out or suppressions.unsubscribed_at is not null or suppressions.complained_at is not null
+            as is_unsubscribed,
+        suppressions.bounced_at is not null as is_bounced
+    from contacts
+    left join contact_usage
+        on contacts.contact_id = contact_usage.contact_id
+    left join suppressions
+        on contacts.email = suppressions.email
+
+),
+
+final as (
+
+    select
+        ---------- ids
+        contact_id,
+        customer_id,
+        user_id,
+        hubspot_contact_id,
+        zendesk_user_id,
+        ---------- attributes
+        email,
+        first_name,
+        last_name,
+        full_name,
+        job_title,
+        language,
+        time_zone,
+        country,
+        case
+            when buying_role = 'DECISION_MAKER' then 'decision_maker'
+            when buying_role = 'ADMIN' or product_role = 'admin' then 'admin'
+            when buying_role in ('END_USER', 'CHAMPION') or product_role is not null then 'operator'
+            else 'unknown'
+        end as role,
+        coalesce(buying_role = 'CHAMPION', false) or (
+            active_days_28d >= {{ threshold('champion_min_active_days') }}
+            and features_28d >= {{ threshold('champion_min_features') }}
+        ) as is_champion,
+        ---------- may they be written to
+        is_unsubscribed,
+        is_bounced,
+        legal_basis,
+        -- help with what a customer bought rests on the contract; anything else needs a basis that the CRM knows
+        legal_basis is not null and not is_unsubscribed and not is_bounced as may_be_mailed,
+        ---------- measures
+        cast(active_days_28d as integer) as active_days_28d,
+        cast(features_28d as integer) as features_28d,
+        ---------- timestamps
+        last_active_at,
+        created_at
+    from described
+
+)
+
+select * from final

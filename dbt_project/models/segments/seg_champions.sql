@@ -1,0 +1,45 @@
+-- People who carry the product in their company: named so in the CRM, or working in it most days and widely.
+{{ config(meta={"sync": {
+    "kind": "segment",
+    "destinations": ["hubspot"],
+    "key": "contact_id",
+    "list": "Champions",
+}}) }}
+
+with
+
+contacts as (
+
+    select * from {{ ref('contacts') }}
+
+),
+
+customers as (
+
+    select * from {{ ref('customers') }}
+
+),
+
+final as (
+
+    select
+        contacts.contact_id,
+        contacts.customer_id,
+        contacts.email,
+        {{ dbt.concat([
+            "'Active on '",
+            'cast(contacts.active_days_28d as ' ~ dbt.type_string() ~ ')',
+            "' of 28 days, '",
+            'cast(contacts.features_28d as ' ~ dbt.type_string() ~ ')',
+            "' features'",
+        ]) }} as reason
+    from contacts
+    inner join customers
+        on contacts.customer_id = customers.customer_id
+    where
+        contacts.is_champion
+        and customers.journey_stage <> 'churned'
+
+)
+
+select * from final

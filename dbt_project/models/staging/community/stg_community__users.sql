@@ -1,0 +1,38 @@
+with
+
+source as (
+
+    select
+        *,
+        {{ load_rank('id', '_loaded_at') }} as load_rank
+    from {{ source('raw_community', 'users') }}
+
+),
+
+renamed as (
+
+    select
+        ---------- ids
+        id as community_user_id,
+        ---------- attributes
+        {{ normalised_email('email') }} as email,
+        name as full_name,
+        ---------- timestamps
+        {{ utc_timestamp('created_at') }} as created_at,
+        {{ utc_timestamp('_loaded_at') }} as loaded_at
+    from source
+    where
+        load_rank = 1
+        and id is not null
+
+),
+
+known as (
+
+    select *
+    from renamed
+    where created_at <= {{ as_of_at() }}
+
+)
+
+select * from known

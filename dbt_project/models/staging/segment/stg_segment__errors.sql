@@ -1,0 +1,42 @@
+with
+
+source as (
+
+    select
+        *,
+        {{ load_rank('id', 'received_at') }} as load_rank
+    from {{ source('raw_segment', 'error_encountered') }}
+    -- what has not arrived by the clock is not known yet
+    where {{ utc_timestamp('received_at') }} <= {{ as_of_at() }}
+
+),
+
+renamed as (
+
+    select
+        ---------- ids
+        id as event_id,
+        user_id,
+        context_group_id as workspace_id,
+        ---------- attributes
+        error_code,
+        feature,
+        ---------- timestamps
+        {{ utc_timestamp('timestamp') }} as occurred_at,
+        {{ utc_timestamp('received_at') }} as received_at
+    from source
+    where
+        load_rank = 1
+        and id is not null
+
+),
+
+known as (
+
+    select *
+    from renamed
+    where occurred_at <= {{ as_of_at() }}
+
+)
+
+select * from known

@@ -1,0 +1,31 @@
+with
+
+source as (
+
+    select
+        *,
+        {{ load_rank('id', '_fivetran_synced') }} as load_rank
+    from {{ source('raw_stripe', 'price') }}
+
+),
+
+renamed as (
+
+    select
+        ---------- ids
+        id as price_id,
+        product_id,
+        ---------- attributes
+        lower(currency) as currency,
+        {{ whole_number('unit_amount') }} as unit_amount_minor,
+        recurring_interval as billing_interval,
+        {{ whole_number('recurring_interval_count') }} as billing_interval_count,
+        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+    from source
+    where
+        load_rank = 1
+        and id is not null
+
+)
+
+select * from renamed

@@ -1,0 +1,41 @@
+with
+
+source as (
+
+    select
+        *,
+        {{ load_rank('id', '_loaded_at') }} as load_rank
+    from {{ source('raw_surveys', 'csat_answers') }}
+
+),
+
+renamed as (
+
+    select
+        ---------- ids
+        id as csat_answer_id,
+        cast(ticket_id as {{ dbt.type_string() }}) as ticket_id,
+        ---------- attributes
+        {{ normalised_email('email') }} as email,
+        {{ whole_number('score') }} as score,
+        {{ whole_number('scale_min') }} as scale_min,
+        {{ whole_number('scale_max') }} as scale_max,
+        ---------- timestamps
+        {{ utc_timestamp('answered_at') }} as answered_at,
+        {{ utc_timestamp('_loaded_at') }} as loaded_at
+    from source
+    where
+        load_rank = 1
+        and id is not null
+
+),
+
+known as (
+
+    select *
+    from renamed
+    where answered_at <= {{ as_of_at() }}
+
+)
+
+select * from known

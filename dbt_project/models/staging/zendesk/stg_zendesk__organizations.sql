@@ -1,0 +1,38 @@
+with
+
+source as (
+
+    select
+        *,
+        {{ load_rank('id', '_fivetran_synced') }} as load_rank
+    from {{ source('raw_zendesk', 'organization') }}
+
+),
+
+renamed as (
+
+    select
+        ---------- ids
+        cast(id as {{ dbt.type_string() }}) as zendesk_organization_id,
+        external_id as workspace_id,
+        ---------- attributes
+        name as organization_name,
+        ---------- timestamps
+        {{ utc_timestamp('created_at') }} as created_at,
+        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+    from source
+    where
+        load_rank = 1
+        and id is not null
+
+),
+
+known as (
+
+    select *
+    from renamed
+    where created_at <= {{ as_of_at() }}
+
+)
+
+select * from known

@@ -1,0 +1,45 @@
+with
+
+source as (
+
+    select
+        *,
+        {{ load_rank('id', '_fivetran_synced') }} as load_rank
+    from {{ source('raw_zendesk', 'ticket') }}
+
+),
+
+renamed as (
+
+    select
+        ---------- ids
+        cast(id as {{ dbt.type_string() }}) as ticket_id,
+        cast(requester_id as {{ dbt.type_string() }}) as requester_id,
+        cast(organization_id as {{ dbt.type_string() }}) as zendesk_organization_id,
+        ---------- attributes
+        subject,
+        status,
+        type as ticket_kind,
+        priority,
+        ---------- timestamps
+        {{ utc_timestamp('created_at') }} as created_at,
+        {{ utc_timestamp('updated_at') }} as updated_at,
+        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+    from source
+    where
+        load_rank = 1
+        and id is not null
+
+),
+
+known as (
+
+    select *
+    from renamed
+    where
+        created_at <= {{ as_of_at() }}
+        and status <> 'deleted'
+
+)
+
+select * from known

@@ -1,0 +1,42 @@
+with
+
+source as (
+
+    select
+        *,
+        {{ load_rank('id', '_fivetran_synced') }} as load_rank
+    from {{ source('raw_zendesk', 'user') }}
+
+),
+
+renamed as (
+
+    select
+        ---------- ids
+        cast(id as {{ dbt.type_string() }}) as zendesk_user_id,
+        cast(organization_id as {{ dbt.type_string() }}) as zendesk_organization_id,
+        ---------- attributes
+        {{ normalised_email('email') }} as email,
+        name as full_name,
+        role,
+        locale,
+        time_zone,
+        ---------- timestamps
+        {{ utc_timestamp('created_at') }} as created_at,
+        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+    from source
+    where
+        load_rank = 1
+        and id is not null
+
+),
+
+known as (
+
+    select *
+    from renamed
+    where created_at <= {{ as_of_at() }}
+
+)
+
+select * from known

@@ -1,0 +1,1 @@
+"""Dagster: the only part that knows both the warehouse and the reverse ETL."""

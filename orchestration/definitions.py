@@ -1,0 +1,24 @@
+"""The one ``Definitions``: raw tables -> dbt models -> syncs."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from orchestration.automation import daily, everything
+from orchestration.progress import steps
+from orchestration.project import load_project
+from orchestration.syncs import sync_assets
+from orchestration.warehouse import dbt_resource, model_assets, raw_assets
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Parses the dbt project when it changed; needs no network."""
+    project = load_project()
+    return dg.Definitions(
+        assets=[*raw_assets(project), model_assets(project), *sync_assets(project)],
+        jobs=[everything],
+        schedules=[daily],
+        resources={"dbt": dbt_resource(project)},
+        loggers={"steps": steps},
+    )

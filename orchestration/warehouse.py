@@ -1,0 +1,128 @@
+"""Raw tables and dbt models as assets, grouped by layer."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+    DbtCliResource,
+    dbt_assets,
+)
+
+from orchestration import landing
+from orchestration.locks import connected
+from orchestration.project import AS_OF_DATE_TAG, DBT, Project, dbt_environment
+from reverse_etl.settings import Settings
+
+
+class LayerTranslator(DagsterDbtTranslator):  # type: ignore[misc]
+    """Groups a model by its layer, the first folder under models, and seeds under ``rules``."""
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """staging, intermediate, marts, segments, triggers, measurement or rules."""
+        if dbt_resource_props["resource_type"] == "seed":
+            return "rules"
+        if dbt_resource_props["resource_type"] == "source":
+            return "raw"
+        return str(dbt_resource_props["fqn"][1])
+
+
+TRANSLATOR = LayerTranslator(settings=DagsterDbtTranslatorSettings(enable_code_references=False))
+
+
+def settings_of(context: dg.AssetExecutionContext) -> Settings:
+    """The settings of a run: the environment's, with the day that the run's tag names."""
+    day = context.run.tags.get(AS_OF_DATE_TAG)
+    return Settings.from_environment({**os.environ, "AS_OF_DATE": day} if day else None)
+
+
+def raw_assets(project: Project) -> list[dg.AssetsDefinition]:
+    """One asset for each raw table, landed source by source; none in prod, where loaders land them."""
+    if project.settings.target == "prod":
+        return []
+    tables = landing.raw_tables(project.manifest, project.settings.project_root)
+    sources = dict.fromkeys(table.source for table in tables)
+    return [
+        _source_assets(source, [table for table in tables if table.source == source])
+        for source in sources
+    ]
+
+
+def model_assets(project: Project) -> dg.AssetsDefinition:
+    """Every seed, model and test of the dbt project, built by one ``dbt build``."""
+
+    @dbt_assets(
+        manifest=project.manifest,
+        project=project.dbt,
+        dagster_dbt_translator=TRANSLATOR,
+        name="dbt_models",
+        pool="warehouse",
+    )
+    def models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        settings = settings_of(context)
+        # dbt's process inherits this one's environment; the day is the run's
+        os.environ.update(dbt_environment(settings))
+        events = list(dbt.cli(["build"], context=context).stream())
+        yield from _with_row_counts(events, context, settings.warehouse_path, project.manifest)
+
+    return models  # type: ignore[no-any-return]
+
+
+def dbt_resource(project: Project) -> DbtCliResource:
+    """dbt's command line on this project."""
+    return DbtCliResource(
+        project_dir=project.dbt, dbt_executable=str(DBT), global_config_flags=["--no-use-colors"]
+    )
+
+
+def _source_assets(source: str, tables: list[landing.RawTable]) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name=source,
+        specs=[
+            dg.AssetSpec([source, table.name], group_name="raw", kinds={"csv", "duckdb"})
+            for table in tables
+        ],
+        pool="warehouse",
+    )
+    def landed(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        settings = settings_of(context)
+        landing.check(tables, settings.project_root)
+        rows = landing.land(tables, settings.warehouse_path)
+        for table in tables:
+            yield dg.MaterializeResult(
+                asset_key=[source, table.name],
+                metadata={
+                    "dagster/row_count": rows[f"{table.schema}.{table.name}"],
+                    "file": str(table.file.relative_to(settings.project_root)),
+                },
+            )
+
+    return landed
+
+
+def _with_row_counts(
+    events: list[Any],
+    context: dg.AssetExecutionContext,
+    warehouse: Path,
+    manifest: Mapping[str, Any],
+) -> Iterator[Any]:
+    """Row counts are read in one go after dbt let go of the file, not one by one while it writes."""
+    relations = {
+        tuple(TRANSLATOR.get_asset_key(node).path): f'"{node["schema"]}"."{node["alias"]}"'
+        for node in manifest["nodes"].values()
+        if node["resource_type"] in ("model", "seed")
+    }
+    with connected(warehouse, read_only=True) as connection:
+        for event in events:
+            if not isinstance(event, dg.Output):
+                yield event
+                continue
+            key = context.asset_key_for_output(event.output_name)
+            row = connection.execute(
+                f"select count(*) from {relations[tuple(key.path)]}"
+            ).fetchone()  # noqa: S608
+            yield event.with_metadata({**event.metadata, "dagster/row_count": row[0] if row else 0})

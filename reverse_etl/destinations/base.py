@@ -1,0 +1,145 @@
+"""What every destination is: it declares itself, and turns changes into one outcome per row."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+from urllib.parse import urlsplit
+
+from reverse_etl.configuration import DestinationConfig
+from reverse_etl.errors import UserError
+from reverse_etl.planner import Change
+from reverse_etl.rate import Window
+from reverse_etl.spec import Kind, Sync
+from reverse_etl.values import as_json
+
+Status = Literal["delivered", "rejected", "retryable", "unknown"]
+Action = Literal["add", "change", "clear", "archive", "remove"]
+
+ROUTING = frozenset(
+    {"event_id", "email", "contact_name", "occurred_at", "owner_email", "owner_name"}
+)
+"""Columns of a trigger that address it. Tools with fields of their own for them do not get them
+again as properties of the event."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one call may hold, and how calls may follow each other.
+
+    ``batch_bytes`` is measured on the rows' JSON; ``timeout`` is seconds until an answer.
+    """
+
+    batch_rows: int = 1
+    batch_bytes: int = 1_000_000
+    windows: tuple[Window, ...] = ()
+    concurrency: int = 1
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one row, in the tool's own words."""
+
+    key: str
+    status: Status
+    code: str = ""
+    message: str = ""
+
+
+class ExternalIds(Protocol):
+    """The tool's own ids, remembered between runs by account, object and our key."""
+
+    def external_ids(self, account: str, object_: str, keys: Iterable[str]) -> dict[str, str]: ...
+
+    def remember_external_ids(self, account: str, object_: str, ids: Mapping[str, str]) -> None: ...
+
+
+class Destination(ABC):
+    """One configured tool. Making one neither connects nor asks for a credential."""
+
+    capabilities: ClassVar[Mapping[Kind, frozenset[Action]]]
+    """What the tool can be asked for, by kind of sync."""
+    dedupe_field: ClassVar[str | None] = None
+    """The field by which the tool recognises a repeated trigger; None where it has none."""
+
+    def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
+        self.config = config
+        self.ids = ids
+
+    @abstractmethod
+    def limits(self, kind: Kind) -> Limits:
+        """The account's limits for one kind of sync, options considered."""
+
+    @abstractmethod
+    def send(self, sync: Sync, batch: Sequence[Change]) -> list[Outcome]:
+        """Deliver one batch. Raises a DestinationFault when the batch failed as a whole."""
+
+    def check(self, syncs: Sequence[Sync]) -> list[str]:
+        """What these syncs need in the tool and do not find there, each with where to create it.
+
+        Also asks for every credential: raises UserError when one is not set. Writes nothing.
+        """
+        return []
+
+    @property
+    def account(self) -> str:
+        """Whose memory the ledger keeps: the same tool elsewhere is another account. Ports do not
+        count, so that a sandbox may move."""
+        host = urlsplit(self.config.base_url).hostname if self.config.url else ""
+        return f"{self.config.type}:{host}"
+
+    def sent_columns(self, sync: Sync) -> Sequence[str]:
+        """The columns that reach the tool: a change in any other is no change."""
+        return sync.columns
+
+    def is_repeatable(self, sync: Sync) -> bool:
+        """Whether a row whose outcome is unknown may be sent again."""
+        return sync.spec.kind != "trigger" or self.dedupe_field is not None
+
+    def totals(self, counts: Mapping[Sync, Mapping[str, int]]) -> dict[str, object]:
+        """Acknowledged rows (by segment group, "" without one) as the tool itself would count."""
+        return {"rows": sum(sum(groups.values()) for groups in counts.values())}
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
+        """Let go of connections."""
+
+    def batches(self, kind: Kind, changes: Iterable[Change]) -> Iterator[list[Change]]:
+        """Changes in batches that respect the tool's limits of rows and of bytes."""
+        limits = self.limits(kind)
+        batch: list[Change] = []
+        size = 0
+        for change in changes:
+            weight = len(as_json(change.payload)) if limits.batch_rows > 1 else 0
+            if batch and (len(batch) == limits.batch_rows or size + weight > limits.batch_bytes):
+                yield batch
+                batch, size = [], 0
+            batch.append(change)
+            size += weight
+        if batch:
+            yield batch
+
+
+def unsupported(destination: Destination, sync: Sync) -> str | None:
+    """Why a destination cannot do what a sync asks for; None where it can."""
+    spec = sync.spec
+    possible = destination.capabilities.get(spec.kind)
+    if possible is None:
+        return f"a {destination.config.type} destination takes no {spec.kind}"
+    wanted: Action = "remove" if spec.kind == "segment" else "add"
+    if spec.kind == "profile" and spec.removal != "ignore":
+        wanted = spec.removal
+    if wanted not in possible:
+        return f"a {destination.config.type} destination cannot {wanted} a {spec.kind}'s rows"
+    return None
+
+
+def unknown_option(
+    config: DestinationConfig, key: str, value: object, known: Iterable[str]
+) -> UserError:
+    """The error for an option whose value does not exist."""
+    return UserError(
+        f"{config.origin}.{key} is {value!r}, which does not exist. Known: {', '.join(known)}."
+    )

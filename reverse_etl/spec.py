@@ -1,0 +1,211 @@
+"""What a model says about itself under ``config(meta={"sync": ...})``, and the syncs that follow.
+
+dbt carries ``meta`` into its manifest without reading it; everything about it is checked here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from reverse_etl.configuration import Configuration, DestinationConfig
+from reverse_etl.errors import UserError
+
+Kind = Literal["profile", "segment", "trigger"]
+_FIELDS_OF: dict[Kind, frozenset[str]] = {
+    "profile": frozenset({"destinations", "on_removal", "mode"}),
+    "segment": frozenset({"destinations", "list", "group_key"}),
+    "trigger": frozenset({"channel", "event", "template"}),
+}
+_COMMON = frozenset({"kind", "key", "description", "object", "budget"})
+
+
+class Budget(BaseModel):
+    """The most a plan may add, remove or send before a person has to agree."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    rows: int | None = Field(default=None, ge=0)
+    share: float | None = Field(default=None, ge=0, le=1)
+    """Part of what the destination already has, 0 to 1."""
+
+
+class SyncSpec(BaseModel):
+    """``meta.sync`` of one model. Which keys are allowed depends on the kind."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Kind
+    key: str
+    description: str = ""
+    object: Literal["contact", "customer"] = "contact"
+    budget: Budget = Budget()
+    destinations: tuple[str, ...] = ()
+    on_removal: Literal["ignore", "clear", "archive"] = "ignore"
+    mode: Literal["upsert", "update", "mirror"] = "upsert"
+    list: str | None = None
+    """The segment's name in the tool."""
+    group_key: str | None = None
+    """A column whose every value gets a list of its own."""
+    channel: str | None = None
+    event: str | None = None
+    """The trigger's name in the tool."""
+    template: str | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> SyncSpec:
+        allowed = _COMMON | _FIELDS_OF[self.kind]
+        if foreign := sorted(self.model_fields_set - allowed):
+            raise ValueError(f"{foreign[0]} does not belong to kind {self.kind}")
+        if self.kind == "trigger":
+            if not self.channel:
+                raise ValueError("channel is missing: a trigger names the channel it goes through")
+            if self.key != "event_id":
+                raise ValueError("key must be event_id: a trigger is one event")
+        elif not self.destinations:
+            raise ValueError("destinations is missing: name at least one")
+        elif len(set(self.destinations)) < len(self.destinations):
+            raise ValueError("destinations names one twice")
+        return self
+
+    @property
+    def removal(self) -> Literal["ignore", "clear", "archive"]:
+        """What happens to a profile whose row is gone: a mirror archives it."""
+        if self.mode == "mirror" and self.on_removal == "ignore":
+            return "archive"
+        return self.on_removal
+
+
+@dataclass(frozen=True)
+class Sync:
+    """One model to one destination."""
+
+    model: str
+    schema: str
+    relation: str
+    file: str
+    columns: tuple[str, ...]
+    """As declared beside the model, until the warehouse has told the real ones."""
+    spec: SyncSpec
+    destination: DestinationConfig
+
+    @property
+    def id(self) -> str:
+        """``<destination>/<model>``, the name a person selects it by."""
+        return f"{self.destination.name}/{self.model}"
+
+    @property
+    def list_name(self) -> str:
+        """The segment's list: as written, else the model's name in words."""
+        words = self.model.removeprefix("seg_").replace("_", " ")
+        return self.spec.list or words[:1].upper() + words[1:]
+
+    @property
+    def event_name(self) -> str:
+        """The trigger's event: as written, else the model's name."""
+        return self.spec.event or self.model.removeprefix("trg_")
+
+    def require_declared_key(self) -> None:
+        """Raise UserError when the columns described beside the model do not hold the key."""
+        wanted = {"key": self.spec.key, "group_key": self.spec.group_key}
+        for setting, column in wanted.items():
+            if column and self.columns and column not in self.columns:
+                raise UserError(
+                    f"{self.file}: meta.sync.{setting}: the model has no column {column!r}. "
+                    f"Its columns: {', '.join(self.columns)}."
+                )
+
+    def matches(self, pattern: str) -> bool:
+        """Whether a ``--select`` pattern means this sync: id, model or destination, with ``*``."""
+        return any(
+            fnmatchcase(name, pattern) for name in (self.id, self.model, self.destination.name)
+        )
+
+
+def load_syncs(manifest_path: Path, configuration: Configuration) -> list[Sync]:
+    """Every sync the manifest declares, sorted by id. Raises UserError naming file, key and fix."""
+    try:
+        manifest = json.loads(manifest_path.read_text())
+        nodes: Mapping[str, Mapping[str, Any]] = manifest["nodes"]
+    except FileNotFoundError:
+        raise UserError(
+            f"{configuration.settings.shown(manifest_path)} does not exist: run `make demo` or "
+            "`dbt parse` first."
+        ) from None
+    except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
+        raise UserError(
+            f"{configuration.settings.shown(manifest_path)} is not a dbt manifest: run `dbt parse`."
+        ) from None
+    models = (node for node in nodes.values() if node["resource_type"] == "model")
+    syncs = [sync for node in models for sync in _syncs_of(node, configuration)]
+    return sorted(syncs, key=lambda sync: sync.id)
+
+
+def selected(syncs: list[Sync], patterns: list[str] | None) -> list[Sync]:
+    """The syncs any pattern means; all without patterns. A pattern without a match is an error."""
+    if not patterns:
+        return syncs
+    for pattern in patterns:
+        if not any(sync.matches(pattern) for sync in syncs):
+            known = ", ".join(sync.id for sync in syncs) or "none"
+            raise UserError(f"--select {pattern} matches no sync. Known syncs: {known}.")
+    return [sync for sync in syncs if any(sync.matches(pattern) for pattern in patterns)]
+
+
+def _syncs_of(node: Mapping[str, Any], configuration: Configuration) -> Iterator[Sync]:
+    meta = (node.get("config") or {}).get("meta") or {}
+    if "sync" not in meta:
+        return
+    file = f"dbt_project/{node['original_file_path']}"
+    spec = _spec(meta["sync"], file)
+    for destination in _destinations_of(spec, file, configuration):
+        yield Sync(
+            model=node["name"],
+            schema=node["schema"],
+            relation=node.get("alias") or node["name"],
+            file=file,
+            columns=tuple(node.get("columns") or {}),
+            spec=spec,
+            destination=destination,
+        )
+
+
+def _spec(written: Any, file: str) -> SyncSpec:
+    try:
+        return SyncSpec.model_validate(written)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = "meta.sync" + "".join(
+            f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]
+        )
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = f"not a known key (known: {', '.join(sorted(SyncSpec.model_fields))})"
+        raise UserError(f"{file}: {key}: {message}.") from None
+
+
+def _destinations_of(
+    spec: SyncSpec, file: str, configuration: Configuration
+) -> Iterator[DestinationConfig]:
+    if spec.channel is not None:
+        serving = configuration.serving(spec.channel)
+        if serving is None:
+            known = ", ".join(sorted(configuration.channels)) or "none"
+            raise UserError(
+                f"{file}: meta.sync.channel: {spec.channel!r} is not a channel. Known channels: "
+                f"{known}; map it to a destination under channels in {configuration.file}."
+            )
+        yield serving
+    for position, name in enumerate(spec.destinations):
+        config = configuration.destination(name)
+        if config is None:
+            known = ", ".join(sorted(configuration.destinations)) or "none"
+            raise UserError(
+                f"{file}: meta.sync.destinations[{position}]: {name!r} is not a destination. "
+                f"Known destinations: {known}; configure it in {configuration.file}."
+            )
+        yield config
