@@ -15,18 +15,16 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
-from rich.console import Console
 from rich.table import Table
 
 from orchestration import landing
 from orchestration.definitions import defs
 from orchestration.locks import connected
+from orchestration.progress import console, watched
 from orchestration.project import AS_OF_DATE_TAG, Project, load_project
 from reverse_etl.engine import Engine
 from reverse_etl.errors import UserError
 from reverse_etl.settings import Settings
-
-console = Console(highlight=False)
 
 
 class RunFailed(Exception):
@@ -103,12 +101,13 @@ def _run(
     job: dg.JobDefinition, instance: dg.DagsterInstance, day: date
 ) -> list[dg.AssetMaterialization]:
     """Materialise the whole graph for a day; the syncs' materialisations. Raises what went wrong."""
-    result = job.execute_in_process(
-        instance=instance,
-        raise_on_error=False,
-        tags={AS_OF_DATE_TAG: day.isoformat()},
-        run_config={"loggers": {"steps": {}}},
-    )
+    with watched():
+        result = job.execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            tags={AS_OF_DATE_TAG: day.isoformat()},
+            run_config={"loggers": {"steps": {}}},
+        )
     failures = [event.step_failure_data.error for event in result.get_step_failure_events()]
     for error in failures:
         # the step's own error is the last of the chain
@@ -166,7 +165,7 @@ def _customers(settings: Settings) -> Table:
 
 def _syncs(results: list[dg.AssetMaterialization]) -> tuple[Table, bool]:
     table = Table(title="Syncs", title_justify="left")
-    table.add_column("sync")
+    table.add_column("sync", no_wrap=True)
     for name in ("delivered", "rejected", "unknown"):
         table.add_column(name, justify="right")
     table.add_column("note")

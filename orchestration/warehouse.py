@@ -66,8 +66,13 @@ def model_assets(project: Project) -> dg.AssetsDefinition:
         settings = settings_of(context)
         # dbt's process inherits this one's environment; the day is the run's
         os.environ.update(dbt_environment(settings))
-        events = list(dbt.cli(["build"], context=context).stream())
-        yield from _with_row_counts(events, context, settings.warehouse_path, project.manifest)
+        built = []
+        for event in dbt.cli(["build"], context=context).stream():
+            if isinstance(event, dg.Output):
+                built.append(event)
+            else:
+                yield event
+        yield from _with_row_counts(built, context, settings.warehouse_path, project.manifest)
 
     return models  # type: ignore[no-any-return]
 
@@ -105,24 +110,19 @@ def _source_assets(source: str, tables: list[landing.RawTable]) -> dg.AssetsDefi
 
 
 def _with_row_counts(
-    events: list[Any],
+    built: list[dg.Output[Any]],
     context: dg.AssetExecutionContext,
     warehouse: Path,
     manifest: Mapping[str, Any],
-) -> Iterator[Any]:
-    """Row counts are read in one go after dbt let go of the file, not one by one while it writes."""
+) -> Iterator[dg.Output[Any]]:
+    """The models, each with its rows, counted in one go once dbt has let go of the file."""
     relations = {
         tuple(TRANSLATOR.get_asset_key(node).path): f'"{node["schema"]}"."{node["alias"]}"'
         for node in manifest["nodes"].values()
         if node["resource_type"] in ("model", "seed")
     }
     with connected(warehouse, read_only=True) as connection:
-        for event in events:
-            if not isinstance(event, dg.Output):
-                yield event
-                continue
-            key = context.asset_key_for_output(event.output_name)
-            row = connection.execute(
-                f"select count(*) from {relations[tuple(key.path)]}"
-            ).fetchone()  # noqa: S608
-            yield event.with_metadata({**event.metadata, "dagster/row_count": row[0] if row else 0})
+        for output in built:
+            key = tuple(context.asset_key_for_output(output.output_name).path)
+            [rows] = connection.execute(f"select count(*) from {relations[key]}").fetchone() or [0]  # noqa: S608
+            yield output.with_metadata({**output.metadata, "dagster/row_count": rows})

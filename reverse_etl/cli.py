@@ -132,10 +132,13 @@ def _print_json(value: Any) -> None:
 
 
 def _print_table(title: str, columns: tuple[str, ...], lines: list[dict[str, Any]]) -> None:
-    table = Table(*(column.replace("_", " ") for column in columns), title=title)
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column.replace("_", " "), no_wrap=column == "sync")
     for line in lines:
         table.add_row(*(_cell(line[column]) for column in columns))
-    Console().print(table)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 200)
 
 
 def _cell(value: Any) -> str:

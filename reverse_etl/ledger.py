@@ -108,7 +108,7 @@ class Ledger:
         counted: dict[str, dict[str, int]] = {}
         query = select(table.c.sync, by, func.count()).group_by(table.c.sync, by)
         with self._database.reading() as connection:
-            for row in connection.execute(query).tuples():
+            for row in connection.execute(query):
                 counted.setdefault(str(row[0]), {})[str(row[1])] = int(row[2])
         return counted
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from reverse_etl.clock import as_instant
@@ -129,13 +131,14 @@ def plan_sync(sync: Sync, rows: pa.Table, sent: Sequence[str], known: Known) -> 
     """
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
-        connection.register("model_rows", rows)
+        positions = pa.array(np.arange(rows.num_rows))
+        connection.register("model_rows", rows.append_column("_position", positions))
         connection.register("acknowledged", known.acknowledged)
         connection.register("dead_letters", known.dead_letters)
         _check_key(connection, sync, rows)
         connection.execute(_candidates(sync, rows, sent))
         connection.execute(_compared(sync, known))
-        return _summary(connection, sync, known, rows.num_rows)
+        return _summary(connection, sync, known, rows)
 
 
 def baseline_of_trigger(sync: Sync, keys: Sequence[str]) -> Plan:
@@ -144,6 +147,7 @@ def baseline_of_trigger(sync: Sync, keys: Sequence[str]) -> Plan:
     return Plan(sync, 0, 0, 0, 0, 0, 0, 0, True, False, reason, "", seen=tuple(keys))
 
 
+@cache
 def canary() -> str:
     """The fingerprint of fixed values of every type. It must never change for one ledger."""
     with duckdb.connect() as connection:
@@ -190,7 +194,7 @@ def _candidates(sync: Sync, rows: pa.Table, sent: Sequence[str]) -> str:
     fingerprint = _fingerprint(rows.select(sorted(set(sent) & set(rows.column_names))))
     return (
         f"create temp table candidates as select {_key(sync)} as key,"  # noqa: S608
-        f" {fingerprint} as fingerprint, row_number() over () as position from model_rows"
+        f" {fingerprint} as fingerprint, _position as position from model_rows"
     )
 
 
@@ -233,7 +237,7 @@ def _compared(sync: Sync, known: Known) -> str:
 
 
 def _summary(
-    connection: duckdb.DuckDBPyConnection, sync: Sync, known: Known, row_count: int
+    connection: duckdb.DuckDBPyConnection, sync: Sync, known: Known, rows: pa.Table
 ) -> Plan:
     moving = "action in ('add', 'change', 'remove')"
     [found] = connection.sql(
@@ -250,17 +254,18 @@ def _summary(
         from compared"""  # noqa: S608
     ).fetchall()
     adds, changes, removes, unchanged, unknown, retrying, waiting, digest = found
-    rows: pa.Table = connection.sql(
-        f"select c.key as _key, c.action as _action, c.fingerprint as _fingerprint, r.*"  # noqa: S608
-        " from compared as c left join (select row_number() over () as _position, * from"
-        f" model_rows) as r on r._position = c.position where {moving} and not is_waiting"
-        " order by c.key"
+    moved = connection.sql(
+        "select key as _key, action as _action, fingerprint as _fingerprint, position"  # noqa: S608
+        f" from compared where {moving} and not is_waiting order by key"
     ).to_arrow_table()
+    payload = rows.take(moved.column("position"))  # a removal has no position: its row is null
+    for name in reversed(_OWN):
+        payload = payload.add_column(0, name, moved.column(name))
     moot = connection.sql(
         "select key from dead_letters where key not in"  # noqa: S608
         f" (select key from compared where {moving})"
     ).fetchall()
-    held, reason = _judged(sync, known, adds, removes, row_count)
+    held, reason = _judged(sync, known, adds, removes, rows.num_rows)
     return Plan(
         sync=sync,
         adds=adds,
@@ -275,7 +280,7 @@ def _summary(
         reason=reason or _in_words(known, adds + changes + removes, unknown, waiting),
         digest=digest,
         moot=tuple(key for (key,) in moot),
-        rows=rows.drop_columns(["_position"]),
+        rows=payload,
     )
 
 
@@ -283,8 +288,8 @@ def _judged(sync: Sync, known: Known, adds: int, removes: int, row_count: int) -
     """Whether the plan is within its budget, and in words why not."""
     spec, moved = sync.spec, adds + removes
     fix = f"Check the model, or raise meta.sync.budget in {sync.file}"
-    states = known.acknowledged.column("state").to_pylist()
-    already = states.count("acknowledged") + states.count("seen")
+    counted = known.acknowledged.column("state").value_counts().to_pylist()
+    already = sum(c["counts"] for c in counted if c["values"] in ("acknowledged", "seen"))
     if spec.budget.rows is not None and moved > spec.budget.rows:
         return True, f"{moved} rows exceed the budget of {spec.budget.rows}. {fix}"
     if known.is_baseline:

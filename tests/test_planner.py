@@ -79,7 +79,7 @@ states = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(before=states, after=states)
 def test_the_diff_is_what_two_dictionaries_say(
     before: dict[str, str | None], after: dict[str, str | None]

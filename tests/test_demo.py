@@ -1,0 +1,170 @@
+"""``make demo`` from a fresh clone: real dbt, real DuckDB, real Dagster, sockets into the sandbox."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import requests
+
+from tests.conftest import ProjectCopy
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The demo as it was run, and what the sandbox held afterwards."""
+
+    project: ProjectCopy
+    first: subprocess.CompletedProcess[str]
+    received: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def demo(project_copy: ProjectCopy) -> Demo:
+    """The first run."""
+    first = project_copy.demo()
+    assert first.returncode == 0, first.stdout + first.stderr
+    return Demo(project_copy, first, received_by_the_tools(project_copy))
+
+
+def received_by_the_tools(project: ProjectCopy) -> dict[str, Any]:
+    url = f"http://127.0.0.1:{project.http_port}/_sandbox/counts"
+    counts: dict[str, Any] = requests.get(url, timeout=10).json()
+    return counts
+
+
+def truth(project: ProjectCopy) -> list[dict[str, str]]:
+    with (project.root / "seeds/truth/customers.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_first_day_is_a_baseline_and_says_that_it_is_exempt_from_the_share(demo: Demo) -> None:
+    assert "2026-10-27, a silent baseline" in demo.first.stdout
+    assert "exempt from the budget by share" in demo.first.stdout
+
+
+def test_ends_with_stages_bands_syncs_and_the_pages_to_open(demo: Demo) -> None:
+    for words in ("onboarding", "healthy", "hubspot/seg_champions", "make ui"):
+        assert words in demo.first.stdout
+    assert f"http://127.0.0.1:{demo.project.http_port}" in demo.first.stdout
+
+
+def test_the_tools_hold_contacts_lists_events_alerts_and_mails_in_both_languages(
+    demo: Demo,
+) -> None:
+    hubspot, mails = demo.received["hubspot"], demo.received["smtp"]
+    assert hubspot["contacts"] > 2_000
+    assert hubspot["companies"] == len(demo.project.query("from marts.customers"))
+    assert set(hubspot["lists"]) == {"Champions", "Onboarding stalled", "Renewal window"}
+    assert all(hubspot["lists"].values())
+    assert sum(hubspot["events"].values()) > 0
+    assert demo.received["webhook"]["received"] > 0
+    assert mails["by_language"]["ja"] > 0
+    assert mails["by_language"]["en"] > 0
+
+
+def test_no_tool_was_spoken_to_in_a_way_its_vendor_forbids(demo: Demo) -> None:
+    assert demo.received["hubspot"]["violations"] == 0
+    assert demo.received["webhook"]["violations"] == 0
+    assert demo.received["hubspot"]["events_dropped"] == 0
+
+
+def test_the_status_agrees_with_the_tools_own_counts(demo: Demo) -> None:
+    told = demo.project.json("status")["destinations"]
+    for destination, totals in told.items():
+        for name, count in totals.items():
+            if destination in demo.received:
+                assert demo.received[destination][name] == count, (destination, name)
+    assert {"hubspot", "smtp", "webhook"} <= set(told)
+
+
+def test_a_plan_in_a_bare_shell_finds_nothing_to_change(demo: Demo) -> None:
+    plans = demo.project.json("plan")
+    assert len(plans) == 8
+    for plan in plans:
+        assert (plan["adds"], plan["changes"], plan["removes"]) == (0, 0, 0), plan
+        assert plan["held"] is False
+        assert plan["sync"] == f"{plan['destination']}/{plan['model']}"
+
+
+def test_every_customer_ever_subscribed_is_there_once_with_stage_and_band(demo: Demo) -> None:
+    ours = {row["stripe_customer_id"] for row in truth(demo.project) if row["is_internal"] != "true"}
+    rows = demo.project.query("select customer_id, journey_stage, health_band from marts.customers")
+    assert len(rows) == len({customer for customer, _, _ in rows})
+    assert {customer for customer, _, _ in rows} == ours
+    assert all(None not in row for row in rows)
+
+
+def test_churned_customers_are_those_who_really_left(demo: Demo) -> None:
+    """The truth's churn is a paying customer's last day; lapsed trials end as churned too."""
+    left = {row["stripe_customer_id"] for row in truth(demo.project) if row["churned_at"]}
+    rows = demo.project.query(
+        "select customer_id from marts.customer_journey"
+        " where journey_stage = 'churned' and not is_lapsed_trial"
+    )
+    found = {customer for (customer,) in rows}
+    returned = {row["stripe_customer_id"] for row in truth(demo.project) if "reactivated" in row["archetype"]}
+    assert found - returned == left - returned
+
+
+def test_each_trigger_reached_only_those_the_decisions_say(demo: Demo) -> None:
+    rows = demo.project.query(
+        "select trigger_name, count(*) from triggers.trigger_decisions"
+        " where decision = 'send' and occurred_at = timestamp '2026-10-28' group by 1"
+    )
+    new = dict(rows)
+    assert demo.received["smtp"]["mails"] == new["feature_unused"]
+    assert demo.received["webhook"]["received"] == new["health_dropped"]
+    assert sum(demo.received["hubspot"]["events"].values()) == new["onboarding_low_usage"]
+
+
+def test_nobody_who_may_not_be_mailed_got_a_mail(demo: Demo) -> None:
+    page = requests.get(f"http://127.0.0.1:{demo.project.http_port}/mails", timeout=10).text
+    forbidden = demo.project.query("select email from marts.contacts where not may_be_mailed")
+    assert len(forbidden) > 100
+    assert not [email for (email,) in forbidden if f"{email}<" in page]
+
+
+def test_dagster_knows_the_rows_of_each_table_and_the_outcome_of_each_sync(
+    demo: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(demo.project.root))
+    instance = dg.DagsterInstance.from_config(str(demo.project.root))
+    with instance:
+        champions = latest(instance, "syncs", "hubspot", "seg_champions")
+        customers = latest(instance, "marts", "customers")
+        raw = latest(instance, "raw_stripe", "customer")
+    assert champions.metadata["rejected"].value == 0
+    assert champions.metadata["held"].value is False
+    rows = demo.project.query("select count(*) from marts.customers")[0][0]
+    assert customers.metadata["dagster/row_count"].value == rows
+    assert raw.metadata["dagster/row_count"].value > rows
+
+
+def latest(instance: dg.DagsterInstance, *path: str) -> dg.AssetMaterialization:
+    event = instance.get_latest_materialization_event(dg.AssetKey(path))
+    assert event is not None
+    assert event.asset_materialization is not None
+    return event.asset_materialization
+
+
+def test_a_second_run_skips_the_baseline_and_sends_nothing(demo: Demo) -> None:
+    second = demo.project.demo()
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "baseline" not in second.stdout
+    assert "Nothing new was sent" in second.stdout
+    again = received_by_the_tools(demo.project)
+    for tool in ("smtp", "webhook"):
+        assert again[tool] == demo.received[tool]
+    for what in ("contacts", "companies", "lists", "events"):
+        assert again["hubspot"][what] == demo.received["hubspot"][what]
+
+
+def test_files_with_data_are_for_their_owner_alone(demo: Demo) -> None:
+    for name in ("ledger.db", "sandbox.db"):
+        assert Path(demo.project.root, "data", name).stat().st_mode & 0o077 == 0, name
