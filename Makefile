@@ -29,10 +29,10 @@ ui: $(READY) ## open Dagster on http://127.0.0.1:3000 (and the sandbox beside it
 	@$(BIN)/dagster dev --module-name orchestration.definitions --host 127.0.0.1 --port 3000
 
 test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: $(READY) ## run the tests, the slow ones too
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY) ## sqlfluff, ruff and mypy
 	@$(BIN)/ruff check .

@@ -19,15 +19,15 @@ from rich.table import Table
 
 from orchestration import landing
 from orchestration.definitions import defs
-from orchestration.locks import connected
 from orchestration.progress import console, watched
 from orchestration.project import AS_OF_DATE_TAG, Project, load_project
 from reverse_etl.engine import Engine
 from reverse_etl.errors import UserError
 from reverse_etl.settings import Settings
+from reverse_etl.warehouse import connected
 
 
-class RunFailed(Exception):
+class RunFailedError(Exception):
     """A Dagster run ended with a failed step that is nobody's mistake to mend by a message."""
 
 
@@ -39,7 +39,7 @@ def main() -> int:
     except UserError as error:
         console.print(str(error), style="red", markup=False)
         return 2
-    except RunFailed as failed:
+    except RunFailedError as failed:
         console.print(str(failed), style="red", markup=False)
         console.print("The run and its logs are in the Dagster UI: make ui")
         return 1
@@ -100,7 +100,7 @@ def _everything() -> dg.JobDefinition:
 def _run(
     job: dg.JobDefinition, instance: dg.DagsterInstance, day: date
 ) -> list[dg.AssetMaterialization]:
-    """Materialise the whole graph for a day; the syncs' materialisations. Raises what went wrong."""
+    """Materialise the whole graph for a day; what its syncs came to. Raises what went wrong."""
     with watched():
         result = job.execute_in_process(
             instance=instance,
@@ -118,7 +118,7 @@ def _run(
         words = error.message.strip().removeprefix(f"{error.cls_name}: ")
         if error.cls_name in ("UserError", "BusyError"):
             raise UserError(words.removeprefix(f"reverse_etl.errors.{error.cls_name}: "))
-        raise RunFailed(words)
+        raise RunFailedError(words)
     return [
         event.materialization
         for event in result.get_asset_materialization_events()
@@ -170,7 +170,7 @@ def _syncs(results: list[dg.AssetMaterialization]) -> tuple[Table, bool]:
         table.add_column(name, justify="right")
     table.add_column("note")
     clean = True
-    for result in sorted(results, key=lambda result: result.asset_key.path):
+    for result in sorted(results, key=lambda result: tuple(result.asset_key.path)):
         figures = [_figure(result, name) for name in ("delivered", "rejected", "unknown")]
         held = bool(result.metadata["held"].value)
         clean = clean and not held and not any(figures[1:]) and not _figure(result, "retryable")

@@ -1,8 +1,8 @@
 """Lands ``seeds/raw/<source>/*.csv`` in the raw schemas, as a loader of the company would.
 
-What a raw table looks like is said once, in the sources' yml beside the staging models, and reaches this module
-through dbt's manifest: schema, columns and their types. A column that does not fit its type lands as text, as real
-loaders do; a column that nobody declared lands as text too and disturbs nobody.
+What a raw table looks like is said once, in the sources' yml beside the staging models, and reaches
+this module through dbt's manifest: schema, columns and their types. A column that does not fit its
+type lands as text, as real loaders do; one that nobody declared lands as text and disturbs nobody.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 import duckdb
 
-from orchestration.locks import connected
 from orchestration.project import load_project
 from reverse_etl.errors import UserError
+from reverse_etl.warehouse import connected
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def raw_tables(manifest: Mapping[str, Any], project_root: Path) -> list[RawTable
 
 
 def check(tables: list[RawTable], project_root: Path) -> None:
-    """Raise UserError naming every file that is missing and every column missing in one; reads headers only."""
+    """Raise UserError naming every missing file and every missing column; reads headers only."""
     problems = [problem for table in tables for problem in _problems(table, project_root)]
     if problems:
         raise UserError("\n".join(problems))
@@ -68,10 +68,10 @@ def check(tables: list[RawTable], project_root: Path) -> None:
 def land(tables: list[RawTable], warehouse: Path) -> dict[str, int]:
     """Replace the raw tables by what the files hold; rows landed by ``schema.table``.
 
-    All of them or none: one transaction, so that a file that cannot be read leaves the warehouse as it was.
+    All or none: a file that cannot be read leaves the warehouse as it was.
     """
     warehouse.parent.mkdir(parents=True, exist_ok=True)
-    with connected(warehouse) as connection:
+    with connected(warehouse, read_only=False) as connection:
         connection.begin()
         rows = {f"{table.schema}.{table.name}": _landed(table, connection) for table in tables}
         connection.commit()
@@ -82,11 +82,11 @@ def _problems(table: RawTable, project_root: Path) -> list[str]:
     file = table.file.relative_to(project_root)
     if not table.file.is_file():
         return [
-            f"{file} is missing: {table.source}.{table.name} is declared in {table.declared_in}. Put the file there, "
-            f"or switch the source off (vars.sources in dbt_project/dbt_project.yml)."
+            f"{file} is missing: {table.source}.{table.name} is declared in {table.declared_in}. "
+            "Put the file there, or switch the source off (vars.sources in "
+            "dbt_project/dbt_project.yml)."
         ]
-    with table.file.open(encoding="utf-8-sig", newline="") as opened:
-        header = next(csv.reader(opened), [])
+    header = _header(table.file)
     missing = [column for column in table.types if column not in header]
     return [
         f"{file} has no column {column!r}, which {table.declared_in} declares: add it."
@@ -95,44 +95,56 @@ def _problems(table: RawTable, project_root: Path) -> list[str]:
 
 
 def _landed(table: RawTable, connection: duckdb.DuckDBPyConnection) -> int:
+    header = _header(table.file)
+    types = ", ".join(f"{_literal(name)}: 'varchar'" for name in header)
     connection.execute(f'create schema if not exists "{table.schema}"')
-    text = f"read_csv('{_quoted(table.file)}', header = true, all_varchar = true, delim = ',', quote = '\"')"
-    relation = connection.sql(f"select * from {text}")
-    declared = {column: table.types[column] for column in relation.columns if column in table.types}
-    fits = ", ".join(
-        f'coalesce(bool_and(try_cast("{column}" as {kind}) is not null or "{column}" is null), true)'
-        for column, kind in declared.items()
+    # every cell as text first; the dialect is said, since guessing it takes longer than reading
+    connection.execute(
+        f"create or replace table {table.relation} as select * from read_csv("  # noqa: S608
+        f"{_literal(str(table.file))}, columns = {{{types}}}, auto_detect = false, header = true,"
+        " delim = ',', quote = '\"', escape = '\"')"
     )
-    row = connection.execute(f"select count(*), {fits} from {text}").fetchone()
-    assert row is not None
-    types = dict.fromkeys(relation.columns, "varchar") | {
-        column: kind if fit else "varchar"
-        for (column, kind), fit in zip(declared.items(), row[1:], strict=True)
-    }
-    columns = ", ".join(
-        f'cast("{column}" as {kind}) as "{column}"' for column, kind in types.items()
+    declared = {name: table.types[name] for name in header if name in table.types}
+    fits = [
+        f'coalesce(bool_and("{name}" is null or try_cast("{name}" as {kind}) is not null), true)'
+        for name, kind in declared.items()
+    ]
+    counted = f"select {', '.join(['count(*)', *fits])} from {table.relation}"  # noqa: S608
+    [(rows, *fitting)] = connection.execute(counted).fetchall()
+    typed = {name for name, fit in zip(declared, fitting, strict=True) if fit}
+    columns = [
+        f'cast("{name}" as {declared[name]}) as "{name}"' if name in typed else f'"{name}"'
+        for name in header
+    ]
+    connection.execute(
+        f"create or replace table {table.relation} as"  # noqa: S608
+        f" select {', '.join(columns)} from {table.relation}"
     )
-    connection.execute(f"create or replace table {table.relation} as select {columns} from {text}")
-    return int(row[0])
+    return int(rows)
 
 
-def _quoted(file: Path) -> str:
-    return str(file).replace("'", "''")
+def _header(file: Path) -> list[str]:
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        return next(csv.reader(opened), [])
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def main() -> int:
     """Land everything, for working with dbt alone; the exit code of the process."""
     try:
         project = load_project()
-        tables = raw_tables(project.manifest, project.settings.project_root)
-        check(tables, project.settings.project_root)
-        rows = land(tables, project.settings.warehouse_path)
+        settings = project.settings
+        tables = raw_tables(project.manifest, settings.project_root)
+        check(tables, settings.project_root)
+        rows = land(tables, settings.warehouse_path)
     except UserError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"{error}\n")
         return 2
-    print(
-        f"{len(rows)} raw tables, {sum(rows.values())} rows in {project.settings.shown(project.settings.warehouse_path)}"
-    )  # noqa: T201
+    where = settings.shown(settings.warehouse_path)
+    sys.stdout.write(f"{len(rows)} raw tables with {sum(rows.values())} rows landed in {where}\n")
     return 0
 
 

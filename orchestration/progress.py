@@ -46,9 +46,9 @@ class _Steps(logging.Handler):
             console.print(f"  {name:<40}  failed", style="red")
 
 
-@dg.logger(description="One line when a step ends.")
+@dg.logger(config_schema=None, description="One line when a step ends.")
 def steps(_: dg.InitLoggerContext) -> logging.Logger:
     """Dagster's logger of that behaviour."""
-    logger = logging.Logger("steps", level=logging.DEBUG)  # noqa: LOG001 - as Dagster makes its own
+    logger = logging.Logger("steps", level=logging.DEBUG)
     logger.addHandler(_Steps())
     return logger

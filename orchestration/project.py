@@ -1,4 +1,4 @@
-"""The dbt project as Dagster sees it: where it lies, and a manifest that is never older than the files it came from."""
+"""The dbt project as Dagster sees it, with a manifest that is never older than its files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ class Project:
 
 
 def load_project(settings: Settings | None = None) -> Project:
-    """The project with a manifest of now; parses when a file changed since. Raises UserError in dbt's words."""
+    """The project with a manifest of now: parsed again when a file changed since.
+
+    Raises UserError in dbt's words.
+    """
     settings = settings or Settings.from_environment()
     folder = settings.project_root / "dbt_project"
     manifest = settings.manifest_path

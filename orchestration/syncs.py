@@ -75,7 +75,7 @@ def _sync_asset(sync: Sync, upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
     )
     def pushed(
         context: dg.AssetExecutionContext,
-    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         engine = Engine(settings_of(context))
         # a mistake in one sync stops the others too, before anything is sent
         engine.validate()
@@ -97,6 +97,6 @@ def outcome_metadata(result: SyncResult) -> dict[str, int | float | bool | str]:
         **{name: getattr(result, name) for name in _COUNTS},
         "baseline": result.baseline,
         "held": result.held,
-        "reason": result.error or result.reason or "nothing held back",
+        "reason": result.error or result.reason,
         "seconds": result.seconds,
     }

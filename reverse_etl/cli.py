@@ -137,8 +137,7 @@ def _print_table(title: str, columns: tuple[str, ...], lines: list[dict[str, Any
         table.add_column(column.replace("_", " "), no_wrap=column == "sync")
     for line in lines:
         table.add_row(*(_cell(line[column]) for column in columns))
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 200)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def _cell(value: Any) -> str:

@@ -214,7 +214,8 @@ class Engine:
             if error and plan.size:
                 results.append(replace(result, error=error))
                 continue
-            result, error = self._push(ledger, run_id, progress, plan, destination)
+            result, failure = self._push(ledger, run_id, progress, plan, destination)
+            error = error or failure
             results.append(result)
         return results
 

@@ -13,19 +13,16 @@ from uuid import uuid4
 import pyarrow as pa
 from sqlalchemy import (
     Column,
-    ColumnElement,
     Connection,
     Executable,
     Table,
-    and_,
-    bindparam,
     delete,
     func,
     select,
     update,
 )
 
-from reverse_etl import schema
+from reverse_etl import schema, statements
 from reverse_etl.clock import Clock, as_instant, utc_now
 from reverse_etl.database import Database, in_pieces
 from reverse_etl.errors import UserError
@@ -268,14 +265,14 @@ class Ledger:
             for s in settlements
         ]
         with self._database.writing() as connection:
-            connection.execute(_SETTLE, outcomes)
+            connection.execute(statements.SETTLE, outcomes)
             self._acknowledge(connection, sync, by_status.get("delivered", []), now)
             self._bury(connection, sync, by_status.get("rejected", []))
             self._leave_open(
                 connection, sync, by_status.get("unknown", []), now, repeatable=repeatable
             )
             untaken = by_status.get("rejected", []) + by_status.get("retryable", [])
-            _each_key(connection, _FORGET_IF_NEVER_TAKEN, sync, untaken)
+            _each_key(connection, statements.FORGET_IF_NEVER_TAKEN, sync, untaken)
 
     def record_seen(self, sync: str, keys: Iterable[str]) -> None:
         """A trigger's first run, in one transaction: every event counts as seen, none is sent."""
@@ -298,7 +295,7 @@ class Ledger:
         rows = [{"of_sync": sync, "of_key": key} for key in keys]
         if rows:
             with self._database.writing() as connection:
-                connection.execute(_DROP_DEAD_LETTER, rows)
+                connection.execute(statements.DROP_DEAD_LETTER, rows)
 
     def remember_external_ids(self, account: str, object_: str, ids: Mapping[str, str]) -> None:
         """Keep the tool's own ids, by our key."""
@@ -319,8 +316,8 @@ class Ledger:
         ]
         self._database.put(connection, schema.acknowledged, there)
         gone = [s for s in delivered if s.intent.action == "remove"]
-        _each_key(connection, _DROP_ACKNOWLEDGED, sync, gone)
-        _each_key(connection, _DROP_DEAD_LETTER, sync, delivered)
+        _each_key(connection, statements.DROP_ACKNOWLEDGED, sync, gone)
+        _each_key(connection, statements.DROP_DEAD_LETTER, sync, delivered)
 
     def _bury(self, connection: Connection, sync: str, rejected: list[Settlement]) -> None:
         """A dead letter per row: the same payload waits longer each time, a new one starts over."""
@@ -386,24 +383,3 @@ def _each_key(
 ) -> None:
     if rows:
         connection.execute(statement, [{"of_sync": sync, "of_key": row.intent.key} for row in rows])
-
-
-def _of_row(table: Table) -> ColumnElement[bool]:
-    return and_(table.c.sync == bindparam("of_sync"), table.c.key == bindparam("of_key"))
-
-
-_SETTLE = (
-    update(schema.deliveries)
-    .where(schema.deliveries.c.delivery_id == bindparam("id"))
-    .values(
-        status=bindparam("to"),
-        code=bindparam("code"),
-        message=bindparam("why"),
-        settled_at=bindparam("at"),
-    )
-)
-_DROP_ACKNOWLEDGED = delete(schema.acknowledged).where(_of_row(schema.acknowledged))
-_DROP_DEAD_LETTER = delete(schema.dead_letters).where(_of_row(schema.dead_letters))
-_FORGET_IF_NEVER_TAKEN = _DROP_ACKNOWLEDGED.where(
-    schema.acknowledged.c.state == "pending", schema.acknowledged.c.acknowledged_at.is_(None)
-)

@@ -129,7 +129,7 @@ def plan_sync(sync: Sync, rows: pa.Table, sent: Sequence[str], known: Known) -> 
 
     Raises UserError when the key is missing, null or not unique.
     """
-    with duckdb.connect() as connection:
+    with _memory().cursor() as connection:
         connection.execute("set timezone = 'UTC'")
         positions = pa.array(np.arange(rows.num_rows))
         connection.register("model_rows", rows.append_column("_position", positions))
@@ -150,7 +150,7 @@ def baseline_of_trigger(sync: Sync, keys: Sequence[str]) -> Plan:
 @cache
 def canary() -> str:
     """The fingerprint of fixed values of every type. It must never change for one ledger."""
-    with duckdb.connect() as connection:
+    with _memory().cursor() as connection:
         connection.execute("set timezone = 'UTC'")
         row = connection.sql(
             "select 1::bigint as a, 2.50::decimal(18, 2) as b, 0.1::double as c,"
@@ -162,6 +162,13 @@ def canary() -> str:
         query = f"select {_fingerprint(row)} from fixed"  # noqa: S608
         [(fingerprint,)] = connection.sql(query).fetchall()
     return str(fingerprint)
+
+
+@cache
+def _memory() -> duckdb.DuckDBPyConnection:
+    """One empty database for all plans of this process: making one costs more than a small plan.
+    Each plan has a cursor of its own, and with it its own views and temporary tables."""
+    return duckdb.connect()
 
 
 def _check_key(connection: duckdb.DuckDBPyConnection, sync: Sync, rows: pa.Table) -> None:

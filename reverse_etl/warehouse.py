@@ -8,12 +8,27 @@ from typing import Protocol
 
 import duckdb
 import pyarrow as pa
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from reverse_etl.errors import UserError
 from reverse_etl.spec import Sync
 
 DECISIONS = '"triggers"."trigger_decisions"'
+PATIENCE_S = 600.0
+"""How long a reader or writer waits for another process to let go of the DuckDB file: a dbt build
+holds it from its first to its last model."""
+
+
+def connected(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    """A connection to a DuckDB file, which one process may write or several read: who comes second
+    waits, at most PATIENCE_S."""
+    waiting = Retrying(
+        retry=retry_if_exception(_is_locked),
+        stop=stop_after_delay(PATIENCE_S),
+        wait=wait_exponential(0.1, max=1),
+        reraise=True,
+    )
+    return waiting(duckdb.connect, str(path), read_only=read_only)
 
 
 class Warehouse(Protocol):
@@ -29,10 +44,9 @@ class Warehouse(Protocol):
 @dataclass(frozen=True)
 class DuckdbWarehouse:
     """A DuckDB file. Each read opens it read-only and closes it again, waiting for a writer to
-    finish (8 tries, pauses doubling from 0.1 s). Raises UserError naming what is missing."""
+    finish. Raises UserError naming what is missing."""
 
     path: Path
-    first_pause: float = 0.1
 
     def read(self, sync: Sync) -> pa.Table:
         """See Warehouse."""
@@ -55,14 +69,10 @@ class DuckdbWarehouse:
                 f"The warehouse {self.path.name} does not exist (WAREHOUSE_PATH, by default "
                 "data/warehouse.duckdb). Run `make demo` or `dbt build`."
             )
-        waiting = Retrying(
-            retry=retry_if_exception_type(duckdb.IOException),
-            stop=stop_after_attempt(8),
-            wait=wait_exponential(self.first_pause),
-            reraise=True,
-        )
         try:
-            return waiting(self._read_once, query)
+            with connected(self.path, read_only=True) as connection:
+                connection.execute("set timezone = 'UTC'")
+                return connection.sql(query).to_arrow_table()
         except duckdb.CatalogException as error:
             raise UserError(
                 f"{sync.file}: the warehouse has no {sync.schema}.{sync.relation} yet, or one it "
@@ -82,11 +92,6 @@ class DuckdbWarehouse:
                 f"The warehouse {self.path.name} cannot be read: {_first_line(error)}."
             ) from None
 
-    def _read_once(self, query: str) -> pa.Table:
-        with duckdb.connect(str(self.path), read_only=True) as connection:
-            connection.execute("set timezone = 'UTC'")
-            return connection.sql(query).to_arrow_table()
-
 
 def _name(sync: Sync) -> str:
     return f"{_quoted(sync.schema)}.{_quoted(sync.relation)}"
@@ -94,6 +99,10 @@ def _name(sync: Sync) -> str:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _is_locked(error: BaseException) -> bool:
+    return isinstance(error, duckdb.IOException) and "lock" in str(error).lower()
 
 
 def _first_line(error: Exception) -> str:

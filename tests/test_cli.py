@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from small_project import CHAMPIONS, SmallProject
 
 from reverse_etl.background import SandboxProcess
 from reverse_etl.errors import UserError
 from reverse_etl.sandbox.server import Sandbox
+from tests.small_project import CHAMPIONS, SmallProject
 
 
 @pytest.fixture

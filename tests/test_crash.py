@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_project import ALERTED, AUTOMATED, MAILED, SmallProject
 
 from reverse_etl.sandbox.server import Sandbox
 from reverse_etl.status import read_status
+from tests.small_project import ALERTED, AUTOMATED, MAILED, SmallProject
 
 EVENTS = 24
 
@@ -52,7 +52,9 @@ def test_a_killed_push_continues_and_each_trigger_arrives_once(
         "postal_address": "1 Example Street",
         "unsubscribe_url": "https://vendor.example/unsubscribe",
     }
-    project.write_destinations(shared, webhook={"options": slow}, smtp={"options": mail_options | slow})
+    project.write_destinations(
+        shared, webhook={"options": slow}, smtp={"options": mail_options | slow}
+    )
 
     def build(events: int) -> None:
         project.contacts(400)

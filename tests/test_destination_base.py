@@ -46,9 +46,7 @@ def most_in_any(window: float, moments: list[float]) -> int:
 
 
 @settings(max_examples=50, deadline=None)
-@given(
-    calls=st.integers(1, 50), seconds=st.floats(0.5, 60), latency=st.floats(0, 0.5)
-)
+@given(calls=st.integers(1, 50), seconds=st.floats(0.5, 60), latency=st.floats(0, 0.5))
 def test_no_window_ever_holds_more_than_its_limit(
     calls: int, seconds: float, latency: float
 ) -> None:
@@ -192,5 +190,3 @@ def test_a_pause_asked_for_is_kept() -> None:
     with answering(response("429 Slow", "Retry-After: 7")) as url, pytest.raises(RateLimited):
         HttpClient(url, budget).request("GET", "/")
     assert started(budget, time, 1) == [7.0]
-
-

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_project import AUTOMATED, CONTACT_PROFILES, SmallProject, contacts_sql
 
 from reverse_etl.errors import UserError
 from reverse_etl.sandbox.server import Sandbox
+from tests.small_project import AUTOMATED, CONTACT_PROFILES, SmallProject, contacts_sql
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_a_key_that_is_not_unique_in_the_portal_is_named(project: SmallProject) 
 def test_an_unknown_plan_tier_lists_the_known(project: SmallProject, sandbox: Sandbox) -> None:
     project.contacts(1)
     project.write_destinations(sandbox, hubspot={"plan_tier": "gold"})
-    with pytest.raises(UserError, match="plan_tier is 'gold'.*professional"):
+    with pytest.raises(UserError, match=r"plan_tier is 'gold'.*professional"):
         project.apply()
 
 
@@ -128,5 +128,5 @@ def test_a_missing_portal_id_is_named(project: SmallProject, sandbox: Sandbox) -
     project.episodes("trg_onboarding_low_usage", AUTOMATED, 0)
     project.apply()
     project.episodes("trg_onboarding_low_usage", AUTOMATED, 1)
-    with pytest.raises(UserError, match="options.portal_id is missing"):
+    with pytest.raises(UserError, match=r"options\.portal_id is missing"):
         project.apply()

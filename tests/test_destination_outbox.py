@@ -5,7 +5,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from small_project import ALERTED, SmallProject
+
+from tests.small_project import ALERTED, SmallProject
 
 
 @pytest.fixture
@@ -44,8 +45,8 @@ def test_a_line_cut_short_by_a_crash_is_written_again_once(project: SmallProject
     project.apply()
     file = project.root / "data/outbox/outbox__trg_health_dropped.jsonl"
     file.write_bytes(file.read_bytes()[:-20])
-    for number in (1, 2):
-        project.ledger.intend("run", sync, [(f"trg_health_dropped-{number}", "add", "")], 1)
+    both = [(f"trg_health_dropped-{number}", "add", "") for number in (1, 2)]
+    project.ledger.intend("run", sync, both, 1)
     project.apply()
     keys = [line["key"] for line in lines(project, "outbox__trg_health_dropped")]
     assert keys == ["trg_health_dropped-1", "trg_health_dropped-2"]

@@ -13,12 +13,12 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_project import MAILED, SmallProject
 
 from reverse_etl import unsubscribe
 from reverse_etl.errors import UserError
 from reverse_etl.mail import TEMPLATES, Letters, Sender, Undeliverable
 from reverse_etl.sandbox.server import Sandbox
+from tests.small_project import MAILED, SmallProject
 
 SYNC = "smtp/trg_feature_unused"
 NOW = datetime(2026, 10, 28, tzinfo=UTC)
@@ -123,7 +123,14 @@ def test_the_same_event_has_the_same_message_id() -> None:
 
 
 hostile = st.text(max_size=40) | st.sampled_from(
-    ["x\r\nBcc: evil@example.com", "x\nSubject: y", "<script>alert(1)</script>", '"', "\0", "\u2028"]
+    [
+        "x\r\nBcc: evil@example.com",
+        "x\nSubject: y",
+        "<script>alert(1)</script>",
+        '"',
+        "\0",
+        "\u2028",
+    ]
 )
 
 
@@ -188,13 +195,13 @@ def test_a_connection_that_breaks_after_the_text_is_unknown_and_not_repeated(
             with connection, connection.makefile("rb") as lines:
                 connection.sendall(b"220 hello\r\n")
                 for line in lines:
-                    if line.startswith(b"DATA"):
+                    command = line[:4].upper()
+                    if command == b"DATA":
                         connection.sendall(b"354 go on\r\n")
                     elif line == b".\r\n":
                         return
-                    elif line[:4] in (b"ehlo", b"EHLO", b"MAIL", b"mail", b"RCPT", b"rcpt"):
+                    elif command in (b"EHLO", b"MAIL", b"RCPT"):
                         connection.sendall(b"250 fine\r\n")
-            server.close()
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from small_project import ALERTED, SECRET, SmallProject
 from standardwebhooks.webhooks import Webhook as Oracle
 
 from reverse_etl.destinations.webhook import sign
 from reverse_etl.errors import UserError
 from reverse_etl.sandbox.server import Sandbox
+from tests.small_project import ALERTED, SECRET, SmallProject
 
 
 @pytest.fixture

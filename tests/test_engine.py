@@ -10,7 +10,11 @@ from typing import Any
 import duckdb
 import pytest
 import requests
-from small_project import (
+
+from reverse_etl.errors import BusyError, UserError
+from reverse_etl.sandbox.server import Sandbox
+from reverse_etl.status import read_status
+from tests.small_project import (
     ALERTED,
     AUTOMATED,
     CHAMPIONS,
@@ -19,10 +23,6 @@ from small_project import (
     PORTAL,
     SmallProject,
 )
-
-from reverse_etl.errors import BusyError, UserError
-from reverse_etl.sandbox.server import Sandbox
-from reverse_etl.status import read_status
 
 
 @pytest.fixture(scope="module")
@@ -224,8 +224,9 @@ def test_one_bad_row_is_isolated_told_in_the_tools_words_and_comes_back(
     assert (plan.size, plan.waiting) == (0, 1)
     project.now += timedelta(minutes=16)
     assert project.plan()["hubspot/contact_profiles"].retrying == 1
-    project.run("update marts.contact_profiles set email = 'p77@customer.example'"
-                " where contact_id = 'c_77'")
+    project.run(
+        "update marts.contact_profiles set email = 'p77@customer.example' where contact_id = 'c_77'"
+    )
     assert project.apply()["hubspot/contact_profiles"].delivered == 1
     assert changes(project) == 0
 
@@ -391,7 +392,9 @@ def test_an_outcome_nobody_knows_is_never_repeated_by_mail_and_is_shown(
     project.apply()
     project.episodes("trg_feature_unused", MAILED, 2)
     # The process died after this intent, and before the server's answer was written down.
-    project.ledger.intend("run", "smtp/trg_feature_unused", [("trg_feature_unused-1", "add", "")], 1)
+    project.ledger.intend(
+        "run", "smtp/trg_feature_unused", [("trg_feature_unused-1", "add", "")], 1
+    )
     plan = project.plan()["smtp/trg_feature_unused"]
     assert (plan.adds, plan.unknown) == (1, 1)
     assert project.apply()["smtp/trg_feature_unused"].delivered == 1
@@ -442,7 +445,9 @@ def test_the_warehouse_is_free_while_a_push_runs(project: SmallProject) -> None:
 def test_payloads_and_secrets_are_not_in_the_ledger(project: SmallProject) -> None:
     project.contacts(3)
     project.apply()
-    content = b"".join(p.read_bytes() for p in (project.root / "data").glob("ledger.db*") if p.is_file())
+    content = b"".join(
+        p.read_bytes() for p in (project.root / "data").glob("ledger.db*") if p.is_file()
+    )
     assert b"c_1" in content
     for canary in (b"customer.example", "山田".encode(), b"sandbox-token"):
         assert canary not in content

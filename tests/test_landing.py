@@ -78,8 +78,9 @@ def test_a_file_that_cannot_be_read_leaves_the_warehouse_as_it_was(
     warehouse = tmp_path / "w.duckdb"
     landed(table, warehouse)
     broken = RawTable(
-        "raw_shop", "raw_shop", "refunds", {"id": "varchar"}, "x.yml", tmp_path / "none.csv"
+        "raw_shop", "raw_shop", "refunds", {"id": "varchar"}, "x.yml", tmp_path / "torn.csv"
     )
+    broken.file.write_text("id,name\nr1,refund\nr2,refund,and,more\n")
     table.file.write_text("id,amount,created,end\no2,6,,\n")
     with pytest.raises(duckdb.Error):
         landing.land([table, broken], warehouse)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ CHAMPIONS = "dbt_project/models/segments/seg_champions.sql"
 
 
 @pytest.fixture
-def mistaken(project_copy: ProjectCopy, request: pytest.FixtureRequest) -> ProjectCopy:
+def mistaken(project_copy: ProjectCopy) -> Iterator[ProjectCopy]:
     """The copy, with the files that a test breaks mended afterwards."""
     kept = {
         path: path.read_bytes()
@@ -22,14 +23,10 @@ def mistaken(project_copy: ProjectCopy, request: pytest.FixtureRequest) -> Proje
     }
     destinations = project_copy.root / "destinations.yml"
     kept[destinations] = destinations.read_bytes()
-
-    def mend() -> None:
-        for path, content in kept.items():
-            if not path.is_file() or path.read_bytes() != content:
-                path.write_bytes(content)
-
-    request.addfinalizer(mend)
-    return project_copy
+    yield project_copy
+    for path, content in kept.items():
+        if not path.is_file() or path.read_bytes() != content:
+            path.write_bytes(content)
 
 
 def refused(finished: subprocess.CompletedProcess[str], project: ProjectCopy, *words: str) -> None:

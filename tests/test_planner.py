@@ -17,7 +17,9 @@ from reverse_etl.planner import GROUP_MARK, Known, Plan, baseline_of_trigger, ca
 from reverse_etl.spec import Sync, SyncSpec
 
 NOW = datetime(2026, 10, 28, tzinfo=UTC)
-LATER, EARLIER = (f"{NOW + timedelta(hours=hours):%Y-%m-%dT%H:00:00.000000+00:00}" for hours in (1, -1))
+LATER, EARLIER = (
+    f"{NOW + timedelta(hours=hours):%Y-%m-%dT%H:00:00.000000+00:00}" for hours in (1, -1)
+)
 TEXTS = ("key", "fingerprint", "state", "acknowledged_at")
 
 
@@ -86,8 +88,8 @@ def test_the_diff_is_what_two_dictionaries_say(
 ) -> None:
     past = {key: (mark, "acknowledged") for key, mark in fingerprints(rows_of(before)).items()}
     plan = planned(rows_of(after), known(past), budget={"share": 1.0})
-    expected = {key: "add" for key in after.keys() - before.keys()}
-    expected |= {key: "remove" for key in before.keys() - after.keys()}
+    expected = dict.fromkeys(after.keys() - before.keys(), "add")
+    expected |= dict.fromkeys(before.keys() - after.keys(), "remove")
     expected |= {k: "change" for k in after.keys() & before.keys() if after[k] != before[k]}
     assert {change.key: change.action for change in plan} == expected
     assert plan.unchanged == len(after) - plan.adds - plan.changes
@@ -103,9 +105,11 @@ def test_null_differs_from_empty_and_columns_do_not_run_together() -> None:
         }
     )
     marks = [
-        fingerprints(pa.table({"id": ["k"], "a": [a], "b": [b]}).cast(
-            pa.schema([("id", pa.string()), ("a", pa.string()), ("b", pa.string())])
-        ))["k"]
+        fingerprints(
+            pa.table({"id": ["k"], "a": [a], "b": [b]}).cast(
+                pa.schema([("id", pa.string()), ("a", pa.string()), ("b", pa.string())])
+            )
+        )["k"]
         for a, b in zip(table["a"].to_pylist(), table["b"].to_pylist(), strict=True)
     ]
     assert len(set(marks)) == len(marks)
@@ -114,7 +118,9 @@ def test_null_differs_from_empty_and_columns_do_not_run_together() -> None:
 def test_the_order_of_columns_and_the_shown_zone_are_no_change() -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     one = pa.table({"id": ["k"], "a": ["x"], "at": pa.array([at], pa.timestamp("us", "UTC"))})
-    two = pa.table({"at": pa.array([at], pa.timestamp("us", "Asia/Tokyo")), "a": ["x"], "id": ["k"]})
+    two = pa.table(
+        {"at": pa.array([at], pa.timestamp("us", "Asia/Tokyo")), "a": ["x"], "id": ["k"]}
+    )
     assert fingerprints(one) == fingerprints(two)
 
 
@@ -150,8 +156,8 @@ def test_a_grouped_segment_is_unique_by_member_and_group() -> None:
     rows = pa.table({"id": ["a", "a"], "team": ["x", "y"]})
     plan = planned(rows, known(baseline=True), kind="segment", group_key="team")
     assert [(c.identity, c.group) for c in plan] == [("a", "x"), ("a", "y")]
+    twice = pa.table({"id": ["a", "a"], "team": ["x", "x"]})
     with pytest.raises(UserError, match="a in x occurs 2 times"):
-        twice = pa.table({"id": ["a", "a"], "team": ["x", "x"]})
         planned(twice, known(), kind="segment", group_key="team")
 
 
@@ -162,7 +168,7 @@ def test_a_pending_row_is_sent_again_even_when_its_value_went_back() -> None:
 
 
 def test_a_profile_is_left_alone_on_removal_unless_it_says_otherwise() -> None:
-    past = {k: ("f", "acknowledged") for k in "ab"}
+    past = dict.fromkeys("ab", ("f", "acknowledged"))
     assert planned(rows_of({"a": "x"}), known(past), on_removal="ignore").removes == 0
     assert planned(rows_of({"a": "x"}), known(past), on_removal="clear").removes == 1
 

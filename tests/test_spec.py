@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from small_project import ALERTED, CHAMPIONS, CONTACT_PROFILES, SmallProject
 
 from reverse_etl.errors import UserError
 from reverse_etl.sandbox.server import Sandbox
+from tests.small_project import ALERTED, CHAMPIONS, CONTACT_PROFILES, SmallProject
 
 
 @pytest.fixture

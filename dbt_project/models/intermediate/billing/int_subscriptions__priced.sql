@@ -88,9 +88,9 @@ final as (
             end as decimal(18, 2)
         ) as mrr,
         subscriptions.started_at,
-        -- a trial that ended without a paid day was never paid
+        -- a trial that ended without a paid day was never paid; Stripe pauses one that ends without a card
         case
-            when subscriptions.status in ('trialing', 'incomplete', 'incomplete_expired') then null
+            when subscriptions.status in ('trialing', 'incomplete', 'incomplete_expired', 'paused') then null
             when subscriptions.trial_ended_at is null then subscriptions.started_at
             when subscriptions.ended_at <= subscriptions.trial_ended_at then null
             else subscriptions.trial_ended_at
