@@ -51,6 +51,7 @@ def _demo() -> bool:
     settings = Settings.from_environment()
     if settings.target == "prod":
         raise UserError("DBT_TARGET is prod, and the demo fills a sandbox: unset DBT_TARGET.")
+    os.environ.setdefault("DAGSTER_HOME", str(settings.project_root))
     project = load_project(settings)
     _require(project)
     _start_sandbox(settings)
@@ -184,5 +185,4 @@ def _figure(result: dg.AssetMaterialization, name: str) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("DAGSTER_HOME", str(Settings.from_environment().project_root))
     sys.exit(main())

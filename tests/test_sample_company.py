@@ -12,7 +12,6 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_files import END, ROOT, SEEDS, latest, read, truth
 
 from seeds.sample_company.__main__ import main
 from seeds.sample_company.calendar import Window, add_months, midnight
@@ -22,6 +21,7 @@ from seeds.sample_company.people import COUNTRIES
 from seeds.sample_company.rows import base36, base36_array
 from seeds.sample_company.stories import tell
 from seeds.sample_company.tables import LANDED_AT, TABLES
+from tests.sample_files import END, ROOT, SEEDS, latest, read, truth
 
 WINDOW = Window.ending(date(2026, 10, 28), 18)
 YML_TYPES = {

@@ -5,9 +5,9 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
 import numpy as np
-from sample_files import END, latest, read, truth, versions
 
 from seeds.sample_company.calendar import Window, add_months
+from tests.sample_files import END, latest, read, truth, versions
 
 WINDOW = Window.ending(date(2026, 10, 28), 18)
 AMOUNTS = {"subtotal", "tax", "total", "amount_due", "amount_paid", "amount_remaining"}
