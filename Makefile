@@ -26,7 +26,7 @@ demo: $(READY) ## run the whole path on the sample company, into the sandbox
 
 ui: $(READY) ## open Dagster on http://127.0.0.1:3000 (and the sandbox beside it)
 	@$(BIN)/reverse-etl sandbox --detach
-	@$(BIN)/dagster dev --module-name orchestration.definitions --host 127.0.0.1 --port 3000
+	@PYTHONWARNINGS=ignore $(BIN)/dagster dev --module-name orchestration.definitions --host 127.0.0.1 --port 3000
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
@@ -38,7 +38,7 @@ lint: $(READY) ## sqlfluff, ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@cd dbt_project && ../$(BIN)/sqlfluff lint models data_tests
+	@cd dbt_project && ../$(BIN)/sqlfluff lint models data_tests --processes 2
 
 parse: $(READY) ## read the dbt project anew, so that reverse-etl sees a changed model
 	@$(BIN)/dbt --quiet parse --project-dir $(CURDIR)/dbt_project --profiles-dir $(CURDIR)/dbt_project
