@@ -103,6 +103,23 @@ def test_every_customer_ever_subscribed_is_there_once_with_stage_and_band(demo: 
     assert all(None not in row for row in rows)
 
 
+def test_every_customer_is_linked_to_its_own_records(demo: Demo) -> None:
+    real = [row for row in truth(demo.project) if row["is_internal"] != "true"]
+    rows = demo.project.query(
+        "select customer_id, workspace_id, hubspot_company_id from marts.customers"
+    )
+    names = ("stripe_customer_id", "workspace_id", "hubspot_company_id")
+    assert set(rows) == {tuple(row[name] for name in names) for row in real}
+
+
+def test_no_contact_stands_under_the_wrong_customer(demo: Demo) -> None:
+    with (demo.project.root / "seeds/truth/identity.csv").open(newline="") as file:
+        owner = {row["email"]: row["stripe_customer_id"] for row in csv.DictReader(file)}
+    rows = demo.project.query("select email, customer_id from marts.contacts")
+    assert len(rows) > 2_000
+    assert [row for row in rows if owner.get(row[0], row[1]) != row[1]] == []
+
+
 def test_churned_customers_are_those_who_really_left(demo: Demo) -> None:
     """The truth's churn is a paying customer's last day; lapsed trials end as churned too."""
     real = truth(demo.project)

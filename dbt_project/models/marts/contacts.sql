@@ -19,6 +19,20 @@ suppressed as (
 
 ),
 
+visitors as (
+
+    select * from {{ ref('int_visitors__identified') }}
+
+),
+
+linked as (
+
+    select distinct contact_id
+    from visitors
+    where contact_id is not null
+
+),
+
 -- the gravest reason not to write stands for the rest
 suppressions as (
 
@@ -41,12 +55,15 @@ described as (
         coalesce(contact_usage.features_28d, 0) as features_28d,
         contacts.has_opted_out or suppressions.unsubscribed_at is not null or suppressions.complained_at is not null
             as is_unsubscribed,
-        suppressions.bounced_at is not null as is_bounced
+        suppressions.bounced_at is not null as is_bounced,
+        linked.contact_id is not null as is_linked_to_visitor
     from contacts
     left join contact_usage
         on contacts.contact_id = contact_usage.contact_id
     left join suppressions
         on contacts.email = suppressions.email
+    left join linked
+        on contacts.contact_id = linked.contact_id
 
 ),
 
@@ -78,6 +95,7 @@ final as (
             active_days_28d >= {{ threshold('champion_min_active_days') }}
             and features_28d >= {{ threshold('champion_min_features') }}
         ) as is_champion,
+        is_linked_to_visitor,
         ---------- may they be written to
         is_unsubscribed,
         is_bounced,

@@ -19,7 +19,9 @@ final as (
         min(first_used_at) as first_used_at,
         max(last_used_at) as last_used_at
     from usage_daily
-    where contact_id is not null
+    where
+        contact_id is not null
+        and customer_id is not null
     group by
         customer_id,
         contact_id,

@@ -19,7 +19,9 @@ final as (
             when usage_date > {{ days_before(as_of_date(), 28) }} and feature <> 'app' then feature
         end) as features_28d
     from usage_daily
-    where contact_id is not null
+    where
+        contact_id is not null
+        and customer_id is not null
     group by contact_id
 
 )

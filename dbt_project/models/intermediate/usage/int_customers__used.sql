@@ -26,6 +26,7 @@ final as (
             when is_key_feature and usage_date > {{ days_before(as_of_date(), 28) }} then feature
         end) as key_features_28d
     from usage_daily
+    where customer_id is not null
     group by customer_id
 
 )

@@ -1,4 +1,5 @@
 -- Product events counted by who did what on which day (UTC); a session without a feature counts under `app`.
+-- Use that belongs to no known customer is kept apart with an empty customer_id, for the data quality mart.
 with
 
 events as (
@@ -29,6 +30,7 @@ features as (
 attributed as (
 
     select
+        events.event_id,
         coalesce(customers.customer_id, product_users.customer_id) as customer_id,
         product_users.contact_id,
         coalesce(features.feature, 'app') as feature,
@@ -58,9 +60,9 @@ final as (
         usage_date,
         count(*) as uses,
         min(occurred_at) as first_used_at,
-        max(occurred_at) as last_used_at
+        max(occurred_at) as last_used_at,
+        min(event_id) as example_event_id
     from attributed
-    where customer_id is not null
     group by
         customer_id,
         contact_id,

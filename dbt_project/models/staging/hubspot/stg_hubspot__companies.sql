@@ -22,6 +22,7 @@ renamed as (
         lower(trim(property_domain)) as domain,
         property_industry as industry,
         property_country as country,
+        lower(property_lifecyclestage) as lifecycle_stage,
         {{ whole_number('property_numberofemployees') }} as employees,
         {{ whole_number('property_contract_term_months') }} as contract_term_months,
         cast({{ utc_timestamp('property_renewal_date') }} as date) as renewal_date,

@@ -1,0 +1,205 @@
+-- Every rule by which a record of another system can belong to a customer, and which of the claims hold. A customer has
+-- at most one record of each kind and a record at most one customer: the stronger rule wins, then the older customer.
+-- What loses is kept and marked, never merged by guess.
+with
+
+customers as (
+
+    select * from {{ ref('int_customers__eligible') }}
+
+),
+
+companies as (
+
+    select * from {{ ref('stg_hubspot__companies') }}
+
+),
+
+organizations as (
+
+    select * from {{ ref('stg_zendesk__organizations') }}
+
+),
+
+organization_domains as (
+
+    select * from {{ ref('stg_zendesk__domains') }}
+
+),
+
+groups as (
+
+    select * from {{ ref('stg_segment__groups') }}
+
+),
+
+-- a domain that members of two workspaces share says nothing
+workspace_domains as (
+
+    select
+        domain,
+        min(workspace_id) as workspace_id
+    from groups
+    where domain is not null
+    group by domain
+    having count(distinct workspace_id) = 1
+
+),
+
+claims as (
+
+    select
+        customers.customer_id,
+        'company' as record_kind,
+        companies.hubspot_company_id as record_id,
+        1 as rule_rank,
+        'names the customer' as rule,
+        companies.stripe_customer_id as evidence
+    from customers
+    inner join companies
+        on customers.customer_id = companies.stripe_customer_id
+
+    union all
+
+    select
+        customers.customer_id,
+        'company' as record_kind,
+        companies.hubspot_company_id as record_id,
+        2 as rule_rank,
+        'names the same workspace' as rule,
+        companies.workspace_id as evidence
+    from customers
+    inner join companies
+        on customers.workspace_id = companies.workspace_id
+
+    union all
+
+    select
+        customers.customer_id,
+        'company' as record_kind,
+        companies.hubspot_company_id as record_id,
+        3 as rule_rank,
+        'shares the mail domain' as rule,
+        companies.domain as evidence
+    from customers
+    inner join companies
+        on customers.domain = companies.domain
+
+    union all
+
+    select
+        customer_id,
+        'workspace' as record_kind,
+        workspace_id as record_id,
+        1 as rule_rank,
+        'named by billing' as rule,
+        workspace_id as evidence
+    from customers
+    where workspace_id is not null
+
+    union all
+
+    select
+        customers.customer_id,
+        'workspace' as record_kind,
+        companies.workspace_id as record_id,
+        2 as rule_rank,
+        'named by the company of the customer' as rule,
+        companies.hubspot_company_id as evidence
+    from customers
+    inner join companies
+        on customers.customer_id = companies.stripe_customer_id
+    where companies.workspace_id is not null
+
+    union all
+
+    select
+        customers.customer_id,
+        'workspace' as record_kind,
+        workspace_domains.workspace_id as record_id,
+        3 as rule_rank,
+        'shares the mail domain' as rule,
+        workspace_domains.domain as evidence
+    from customers
+    inner join workspace_domains
+        on customers.domain = workspace_domains.domain
+
+    union all
+
+    select
+        customers.customer_id,
+        'organization' as record_kind,
+        organizations.zendesk_organization_id as record_id,
+        1 as rule_rank,
+        'names the same workspace' as rule,
+        organizations.workspace_id as evidence
+    from customers
+    inner join organizations
+        on customers.workspace_id = organizations.workspace_id
+
+    union all
+
+    select
+        customers.customer_id,
+        'organization' as record_kind,
+        organization_domains.zendesk_organization_id as record_id,
+        2 as rule_rank,
+        'shares the mail domain' as rule,
+        organization_domains.domain as evidence
+    from customers
+    inner join organization_domains
+        on customers.domain = organization_domains.domain
+
+),
+
+-- one claim for each pair, by its strongest rule
+strongest as (
+
+    select
+        claims.*,
+        row_number() over (
+            partition by customer_id, record_kind, record_id
+            order by rule_rank, evidence
+        ) as rule_order
+    from claims
+
+),
+
+ranked as (
+
+    select
+        strongest.customer_id,
+        strongest.record_kind,
+        strongest.record_id,
+        strongest.rule_rank,
+        strongest.rule,
+        strongest.evidence,
+        row_number() over (
+            partition by strongest.customer_id, strongest.record_kind
+            order by strongest.rule_rank, strongest.record_id
+        ) as rank_for_customer,
+        row_number() over (
+            partition by strongest.record_kind, strongest.record_id
+            order by strongest.rule_rank, customers.created_at, strongest.customer_id
+        ) as rank_for_record
+    from strongest
+    inner join customers
+        on strongest.customer_id = customers.customer_id
+    where strongest.rule_order = 1
+
+),
+
+final as (
+
+    select
+        customer_id,
+        record_kind,
+        record_id,
+        rule,
+        evidence,
+        rank_for_customer = 1 and rank_for_record = 1 as is_kept
+    from ranked
+
+)
+
+select * from final

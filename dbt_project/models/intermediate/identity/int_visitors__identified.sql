@@ -1,0 +1,59 @@
+-- The contact behind a cookie: whoever logged in with it. A cookie that two people used is linked to neither.
+with
+
+pages as (
+
+    select * from {{ ref('stg_segment__pages') }}
+
+),
+
+identifies as (
+
+    select * from {{ ref('stg_segment__identifies') }}
+
+),
+
+product_users as (
+
+    select * from {{ ref('int_product_users__identified') }}
+
+),
+
+seen as (
+
+    select
+        anonymous_id,
+        user_id,
+        occurred_at
+    from pages
+    where anonymous_id is not null
+
+    union all
+
+    select
+        anonymous_id,
+        user_id,
+        occurred_at
+    from identifies
+    where anonymous_id is not null
+
+),
+
+final as (
+
+    select
+        seen.anonymous_id,
+        case
+            when count(distinct product_users.contact_id) = 1 then min(product_users.contact_id)
+        end as contact_id,
+        count(distinct product_users.contact_id) > 1 as is_shared,
+        min(seen.occurred_at) as first_seen_at,
+        max(seen.occurred_at) as last_seen_at
+    from seen
+    left join product_users
+        on seen.user_id = product_users.user_id
+    group by seen.anonymous_id
+
+)
+
+select * from final

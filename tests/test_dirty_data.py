@@ -1,0 +1,178 @@
+"""Raw data as people really have it: nothing crashes, and what cannot be placed is counted."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ProjectCopy
+
+NEVER = "31/02/2026"
+LONG_AGO = "2020-01-01 00:00:00"
+
+
+@pytest.fixture(scope="module")
+def dirty(project_copy: ProjectCopy) -> ProjectCopy:
+    """The sample company with dirt rubbed in, landed and built."""
+    raw = project_copy.root / "seeds/raw"
+    event = {"event": "task_completed", "sent_at": "2026-10-01 00:00:00"}
+    when = {"timestamp": "2026-10-01 00:00:00", "received_at": "2026-10-01 00:00:01"}
+    append(
+        raw / "segment/tracks.csv",
+        event | when | {"id": "dirt_unreadable", "timestamp": NEVER, "user_id": "u00000"},
+        event | when | {"id": "", "user_id": "u00000"},
+        event | when | {"id": "dirt_twice", "user_id": "u00000"},
+        event | when | {"id": "dirt_twice", "user_id": "u00000"},
+        event
+        | when
+        | {"id": "dirt_early", "user_id": "u00000", "timestamp": "2020-01-01 00:00:00"},
+        event | when | {"id": "dirt_stranger", "user_id": "nobody"},
+    )
+    add_byte_order_mark(raw / "segment/tracks.csv")
+    add_column(raw / "segment/tracks.csv", "context_experiment_c", "variant")
+    append(
+        raw / "zendesk/ticket.csv",
+        {"id": "99", "status": "open", "type": "incident", "created_at": "2026-10-01 00:00:00"},
+    )
+    append(
+        raw / "surveys/nps_answers.csv",
+        {"id": "dirt_score", "score": "eleven", "answered_at": "2026-10-01 00:00:00"},
+        {"id": "dirt_day", "score": "9", "answered_at": NEVER},
+    )
+    append(
+        raw / "stripe/subscription_history.csv",
+        {
+            "id": "dirt_orphan",
+            "customer_id": "cus_nobody",
+            "status": "active",
+            "created": NEVER,
+            "start_date": "2026-01-01 00:00:00",
+            "_fivetran_start": "2026-01-01 00:00:00",
+            "_fivetran_end": "9999-12-31 23:59:59",
+            "_fivetran_active": "true",
+        },
+    )
+    edit(raw / "hubspot/company.csv", "property_stripe_customer_id", "cus_000", "churned")
+    warehouse = project_copy.root / "data/warehouse.duckdb"
+    for command in (
+        [sys.executable, "-m", "orchestration.landing"],
+        [
+            *(str(Path(sys.executable).parent / "dbt"), "build", "--exclude-resource-type"),
+            *("unit_test", "--project-dir", str(project_copy.root / "dbt_project")),
+            *("--profiles-dir", str(project_copy.root / "dbt_project")),
+        ],
+    ):
+        done = subprocess.run(
+            command,
+            cwd=project_copy.root,
+            env=project_copy.environment | {"WAREHOUSE_PATH": str(warehouse)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    return project_copy
+
+
+def rows_of(file: Path) -> tuple[list[str], list[dict[str, str]]]:
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        reader = csv.DictReader(opened)
+        return list(reader.fieldnames or []), list(reader)
+
+
+def write(file: Path, header: list[str], rows: list[dict[str, str]]) -> None:
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.DictWriter(opened, header, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def append(file: Path, *more: dict[str, str]) -> None:
+    header, rows = rows_of(file)
+    write(file, header, [*rows, *({**dict.fromkeys(header, ""), **row} for row in more)])
+
+
+def add_column(file: Path, name: str, value: str) -> None:
+    text = file.read_text(encoding="utf-8").splitlines()
+    file.write_text(
+        "\n".join([f"{text[0]},{name}", *(f"{line},{value}" for line in text[1:])]) + "\n",
+        encoding="utf-8",
+    )
+
+
+def add_byte_order_mark(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+
+
+def edit(file: Path, key: str, value: str, stage: str) -> None:
+    header, rows = rows_of(file)
+    [found] = [row for row in rows if row[key] == value][:1]
+    found["property_lifecyclestage"] = stage
+    write(file, header, rows)
+
+
+def counted(project: ProjectCopy, source: str, rule: str) -> tuple[Any, ...]:
+    """How many rows break a rule, and an example."""
+    rows = project.query(
+        "select row_count, example_key from marts.data_quality"
+        f" where source = '{source}' and rule = '{rule}'"
+    )
+    assert len(rows) == 1, f"{source}.{rule} is not in marts.data_quality"
+    return rows[0]
+
+
+def test_every_landed_event_is_staged_or_counted(dirty: ProjectCopy) -> None:
+    [(landed,)] = dirty.query("select count(*) from raw_segment.tracks")
+    [(staged,)] = dirty.query("select count(*) from staging.stg_segment__tracks")
+    again, _ = counted(dirty, "segment", "tracks_landed_again")
+    without_key, _ = counted(dirty, "segment", "tracks_without_key")
+    unreadable, _ = counted(dirty, "segment", "tracks_with_unreadable_time")
+    assert landed == staged + again + without_key + unreadable
+    assert (without_key, unreadable) == (1, 1)
+
+
+def test_no_event_is_counted_twice(dirty: ProjectCopy) -> None:
+    rows = dirty.query(
+        "select count(*) from staging.stg_segment__tracks where event_id = 'dirt_twice'"
+    )
+    assert rows == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("source", "rule", "example"),
+    [
+        ("segment", "tracks_with_unreadable_time", "dirt_unreadable"),
+        ("segment", "usage_before_first_subscription", "dirt_early"),
+        ("zendesk", "ticket_without_customer", "99"),
+        ("surveys", "nps_answers_with_unreadable_time", "dirt_day"),
+        ("stripe", "subscription_without_customer", "dirt_orphan"),
+        ("hubspot", "churn_flag_contradicts_subscription", "9000000000"),
+    ],
+)
+def test_what_cannot_be_placed_is_counted_with_an_example(
+    dirty: ProjectCopy, source: str, rule: str, example: str
+) -> None:
+    assert counted(dirty, source, rule) == (1, example)
+
+
+def test_usage_of_strangers_is_counted_and_belongs_to_no_customer(dirty: ProjectCopy) -> None:
+    [(unplaced,)] = dirty.query(
+        "select sum(uses) from intermediate.int_usage__daily where customer_id is null"
+    )
+    assert counted(dirty, "segment", "usage_without_customer")[0] == unplaced
+
+
+def test_an_unreadable_answer_is_no_answer(dirty: ProjectCopy) -> None:
+    rows = dirty.query("select score from staging.stg_surveys__nps_answers where score is null")
+    assert rows == [(None,)]
+
+
+def test_the_stage_follows_the_subscription_and_not_the_flag(dirty: ProjectCopy) -> None:
+    rows = dirty.query("select journey_stage from marts.customers where customer_id = 'cus_000'")
+    assert rows != [("churned",)]
