@@ -31,6 +31,12 @@ health as (
 
 ),
 
+revenue as (
+
+    select * from {{ ref('int_customer_months__summed') }}
+
+),
+
 owners as (
 
     select * from {{ ref('stg_hubspot__owners') }}
@@ -66,7 +72,7 @@ final as (
         subscribed.plan_name,
         subscribed.billing_interval,
         customers.currency as billing_currency,
-        subscribed.mrr,
+        cast(coalesce(revenue.end_mrr, 0) as decimal(18, 2)) as mrr,
         '{{ var("reporting_currency") }}' as mrr_currency,
         cast(subscribed.seats_bought as integer) as seats_bought,
         cast(coalesce(customer_usage.active_contacts_90d, 0) as integer) as seats_used,
@@ -88,6 +94,10 @@ final as (
         on customers.customer_id = health.customer_id
     left join customer_usage
         on customers.customer_id = customer_usage.customer_id
+    left join revenue
+        on
+            customers.customer_id = revenue.customer_id
+            and revenue.month = cast({{ dbt.date_trunc('month', as_of_date()) }} as date)
     left join owners
         on customers.owner_id = owners.owner_id
 

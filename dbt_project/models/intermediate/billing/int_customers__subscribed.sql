@@ -28,7 +28,6 @@ summed as (
         min(case when is_live then period_ends_at end) as period_ends_at,
         max(case when is_live and is_cancelled_at_period_end then 1 else 0 end) = 1 as has_given_notice,
         sum(case when is_live then seats else 0 end) as seats_bought,
-        cast(sum(mrr) as decimal(18, 2)) as mrr,
         max(ended_at) as last_ended_at
     from subscriptions
     group by customer_id
@@ -49,7 +48,6 @@ final as (
         summed.billing_interval,
         summed.has_given_notice,
         case when summed.is_live then summed.seats_bought else 0 end as seats_bought,
-        summed.mrr,
         case when not summed.is_live then summed.last_ended_at end as ended_at,
         -- the contract says when the term ends; without one, the billing period does
         case

@@ -3,8 +3,7 @@ with
 
 days as (
 
-    select cast(date_day as date) as as_of_date
-    from {{ ref('int_days') }}
+    select * from {{ ref('int_days') }}
 
 ),
 

@@ -9,8 +9,7 @@ usage_daily as (
 
 days as (
 
-    select cast(date_day as date) as as_of_date
-    from {{ ref('int_days') }}
+    select * from {{ ref('int_days') }}
 
 ),
 

@@ -4,8 +4,8 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_fivetran_synced') }} as load_rank
-    from {{ source('raw_stripe', 'invoice_line_item') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ stripe('invoice_line_item') }}
 
 ),
 
@@ -16,7 +16,7 @@ renamed as (
         id as invoice_line_item_id,
         invoice_id,
         subscription_id,
-        plan_id as price_id,
+        price_id,
         ---------- attributes
         {{ whole_number('quantity') }} as quantity,
         {{ whole_number('amount') }} as amount_minor,
@@ -25,10 +25,11 @@ renamed as (
         ---------- timestamps
         {{ utc_timestamp('period_start') }} as period_started_at,
         {{ utc_timestamp('period_end') }} as period_ends_at,
-        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1
+        and not _is_deleted
         and id is not null
 
 )

@@ -4,8 +4,8 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_fivetran_synced') }} as load_rank
-    from {{ source('raw_stripe', 'invoice') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ stripe('invoice') }}
 
 ),
 
@@ -22,12 +22,14 @@ renamed as (
         {{ whole_number('amount_due') }} as amount_due_minor,
         {{ whole_number('amount_remaining') }} as amount_remaining_minor,
         ---------- timestamps
-        {{ utc_timestamp('created') }} as created_at,
+        -- Stripe closes the period when it makes the invoice out
+        coalesce({{ utc_timestamp('created') }}, {{ utc_timestamp('period_end') }}) as created_at,
         {{ utc_timestamp('due_date') }} as due_at,
-        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1
+        and not _is_deleted
         and id is not null
 
 ),

@@ -4,8 +4,8 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_fivetran_synced') }} as load_rank
-    from {{ source('raw_stripe', 'price') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ stripe('price') }}
 
 ),
 
@@ -20,10 +20,11 @@ renamed as (
         {{ whole_number('unit_amount') }} as unit_amount_minor,
         recurring_interval as billing_interval,
         {{ whole_number('recurring_interval_count') }} as billing_interval_count,
-        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1
+        and not _is_deleted
         and id is not null
 
 )

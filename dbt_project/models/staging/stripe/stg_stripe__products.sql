@@ -4,8 +4,8 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_fivetran_synced') }} as load_rank
-    from {{ source('raw_stripe', 'product') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ stripe('product') }}
 
 ),
 
@@ -16,10 +16,11 @@ renamed as (
         id as product_id,
         ---------- attributes
         name as plan_name,
-        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1
+        and not _is_deleted
         and id is not null
 
 )

@@ -4,8 +4,8 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_fivetran_synced') }} as load_rank
-    from {{ source('raw_stripe', 'subscription_item') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ stripe('subscription_item') }}
 
 ),
 
@@ -15,15 +15,18 @@ renamed as (
         ---------- ids
         id as subscription_item_id,
         subscription_id,
-        plan_id as price_id,
+        price_id,
         ---------- attributes
         {{ whole_number('quantity') }} as quantity,
         ---------- timestamps
         {{ utc_timestamp('created') }} as created_at,
-        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+        {{ utc_timestamp('current_period_start') }} as period_started_at,
+        {{ utc_timestamp('current_period_end') }} as period_ends_at,
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1
+        and not _is_deleted
         and id is not null
 
 ),

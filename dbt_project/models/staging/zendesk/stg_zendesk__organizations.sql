@@ -4,8 +4,8 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_fivetran_synced') }} as load_rank
-    from {{ source('raw_zendesk', 'organization') }}
+        {{ load_rank('id', ['_landed_at', 'updated_at']) }} as load_rank
+    from {{ zendesk('organization') }}
 
 ),
 
@@ -19,10 +19,11 @@ renamed as (
         name as organization_name,
         ---------- timestamps
         {{ utc_timestamp('created_at') }} as created_at,
-        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1
+        and not _is_deleted
         and id is not null
 
 ),

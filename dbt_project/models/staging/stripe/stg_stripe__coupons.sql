@@ -1,0 +1,33 @@
+with
+
+source as (
+
+    select
+        *,
+        {{ load_rank('id', '_fivetran_synced') }} as load_rank
+    from {{ source('raw_stripe', 'coupon') }}
+
+),
+
+renamed as (
+
+    select
+        ---------- ids
+        id as coupon_id,
+        ---------- attributes
+        {{ decimal_number('percent_off', 9, 4) }} as percent_off,
+        {{ whole_number('amount_off') }} as amount_off_minor,
+        lower(currency) as currency,
+        lower(duration) as duration,
+        {{ whole_number('duration_in_months') }} as duration_in_months,
+        ---------- timestamps
+        {{ utc_timestamp('created') }} as created_at,
+        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+    from source
+    where
+        load_rank = 1
+        and id is not null
+
+)
+
+select * from renamed
