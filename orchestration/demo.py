@@ -65,8 +65,9 @@ def _demo() -> bool:
                 "First run: profiles and lists are filled; past events are recorded, none is sent."
                 "\nA baseline is exempt from the budget by share."
             )
-        # the files hold both days, so they land once
-        results = _run(job, instance, day, is_landing=day == days[0][0])
+            _run(job, instance, day, _needed_by_syncs(job))
+        else:
+            results = _run(job, instance, day, _everything_else(job, landed=len(days) > 1))
     return _summarise(settings, results)
 
 
@@ -100,17 +101,28 @@ def _everything() -> dg.JobDefinition:
     return defs().resolve_job_def("everything")
 
 
+def _needed_by_syncs(job: dg.JobDefinition) -> list[dg.AssetKey]:
+    """Every raw table, since the files hold both days and land once, and what the syncs read."""
+    graph = job.asset_layer.asset_graph
+    needed = dg.AssetSelection.groups("syncs").upstream() | dg.AssetSelection.groups("raw")
+    return sorted(needed.resolve(graph) & set(job.asset_layer.executable_asset_keys))
+
+
+def _everything_else(job: dg.JobDefinition, landed: bool) -> list[dg.AssetKey]:
+    """The whole graph, without the raw tables where the baseline has just landed them."""
+    keys = job.asset_layer.executable_asset_keys
+    return sorted(key for key in keys if not (landed and key.path[0].startswith("raw_")))
+
+
 def _run(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, day: date, *, is_landing: bool
+    job: dg.JobDefinition, instance: dg.DagsterInstance, day: date, keys: list[dg.AssetKey]
 ) -> list[dg.AssetMaterialization]:
-    """Materialise the graph for a day; what its syncs came to. Raises what went wrong."""
-    keys = set(job.asset_layer.executable_asset_keys)
-    landed = {key for key in keys if key.path[0].startswith("raw_")}
+    """Materialise these assets for a day; what their syncs came to. Raises what went wrong."""
     with watched():
         result = job.execute_in_process(
             instance=instance,
             raise_on_error=False,
-            asset_selection=None if is_landing else sorted(keys - landed),
+            asset_selection=keys,
             tags={AS_OF_DATE_TAG: day.isoformat()},
             run_config={"loggers": {"steps": {}}},
         )

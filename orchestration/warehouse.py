@@ -86,6 +86,8 @@ def model_assets(project: Project) -> dg.AssetsDefinition:
         built = []
         # unit tests try the SQL on invented rows: that is for the test suite, not for every day
         build = ["build", "--exclude-resource-type", "unit_test"]
+        # of a part of the graph only the tests that need no other part
+        build += ["--indirect-selection", "cautious"]
         for event in dbt.cli(build, context=context).stream():
             if isinstance(event, dg.Output):
                 built.append(event)
