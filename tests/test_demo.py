@@ -161,7 +161,8 @@ def test_nobody_who_may_not_be_mailed_got_a_mail(demo: Demo) -> None:
 def test_dagster_knows_the_rows_of_each_table_and_the_outcome_of_each_sync(
     demo: Demo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DAGSTER_HOME", str(demo.project.root))
+    # dagster.yaml keeps its state under .dagster of the folder that Dagster runs in
+    monkeypatch.chdir(demo.project.root)
     instance = dg.DagsterInstance.from_config(str(demo.project.root))
     with instance:
         champions = latest(instance, "syncs", "hubspot", "seg_champions")
