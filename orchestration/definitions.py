@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from orchestration.automation import daily, everything
+from orchestration.automation import baseline, daily, everything
 from orchestration.progress import steps
 from orchestration.project import load_project
 from orchestration.syncs import sync_assets
@@ -17,7 +17,7 @@ def defs() -> dg.Definitions:
     project = load_project()
     return dg.Definitions(
         assets=[*raw_assets(project), model_assets(project), *sync_assets(project)],
-        jobs=[everything],
+        jobs=[baseline, everything],
         schedules=[daily],
         resources={"dbt": dbt_resource(project)},
         loggers={"steps": steps},

@@ -55,7 +55,9 @@ def _demo() -> bool:
     project = load_project(settings)
     _require(project)
     _start_sandbox(settings)
-    job, instance = _everything(), dg.DagsterInstance.get()
+    repository, instance = defs(), dg.DagsterInstance.get()
+    baseline = repository.resolve_job_def("baseline")
+    everything = repository.resolve_job_def("everything")
     results: list[dg.AssetMaterialization] = []
     days = _days(settings)
     for day, is_baseline in days:
@@ -65,9 +67,10 @@ def _demo() -> bool:
                 "First run: profiles and lists are filled; past events are recorded, none is sent."
                 "\nA baseline is exempt from the budget by share."
             )
-            _run(job, instance, day, _needed_by_syncs(job))
+            _run(baseline, instance, day)
         else:
-            results = _run(job, instance, day, _everything_else(job, landed=len(days) > 1))
+            keys = _without_raw(everything) if len(days) > 1 else None
+            results = _run(everything, instance, day, keys)
     return _summarise(settings, results)
 
 
@@ -97,25 +100,17 @@ def _days(settings: Settings) -> list[tuple[date, bool]]:
     return [(today - timedelta(days=1), True), (today, False)]
 
 
-def _everything() -> dg.JobDefinition:
-    return defs().resolve_job_def("everything")
-
-
-def _needed_by_syncs(job: dg.JobDefinition) -> list[dg.AssetKey]:
-    """Every raw table, since the files hold both days and land once, and what the syncs read."""
-    graph = job.asset_layer.asset_graph
-    needed = dg.AssetSelection.groups("syncs").upstream() | dg.AssetSelection.groups("raw")
-    return sorted(needed.resolve(graph) & set(job.asset_layer.executable_asset_keys))
-
-
-def _everything_else(job: dg.JobDefinition, landed: bool) -> list[dg.AssetKey]:
-    """The whole graph, without the raw tables where the baseline has just landed them."""
+def _without_raw(job: dg.JobDefinition) -> list[dg.AssetKey]:
+    """The whole graph but the raw tables, which the baseline has just landed."""
     keys = job.asset_layer.executable_asset_keys
-    return sorted(key for key in keys if not (landed and key.path[0].startswith("raw_")))
+    return sorted(key for key in keys if not key.path[0].startswith("raw_"))
 
 
 def _run(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, day: date, keys: list[dg.AssetKey]
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    day: date,
+    keys: list[dg.AssetKey] | None = None,
 ) -> list[dg.AssetMaterialization]:
     """Materialise these assets for a day; what their syncs came to. Raises what went wrong."""
     with watched():

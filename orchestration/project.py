@@ -80,6 +80,8 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "AS_OF_DATE": settings.as_of_date.isoformat(),
         "DBT_TARGET": settings.target,
         "DBT_TARGET_PATH": str(settings.manifest_path.parent),
+        # what dbt says is in Dagster's compute log already
+        "DBT_LOG_LEVEL_FILE": "none",
     }
 
 
