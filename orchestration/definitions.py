@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from orchestration.automation import baseline, daily, everything
+from orchestration.deliveries import delivery_assets
 from orchestration.progress import steps
 from orchestration.project import load_project
 from orchestration.syncs import sync_assets
@@ -16,7 +17,12 @@ def defs() -> dg.Definitions:
     """Parses the dbt project when it changed; needs no network."""
     project = load_project()
     return dg.Definitions(
-        assets=[*raw_assets(project), model_assets(project), *sync_assets(project)],
+        assets=[
+            *raw_assets(project),
+            *delivery_assets(project),
+            model_assets(project),
+            *sync_assets(project),
+        ],
         jobs=[baseline, everything],
         schedules=[daily],
         resources={"dbt": dbt_resource(project)},

@@ -39,7 +39,8 @@ class RawTable:
 
 
 def raw_tables(manifest: Mapping[str, Any], project_root: Path) -> list[RawTable]:
-    """Every raw table that an enabled source declares, in the order of the manifest."""
+    """Every raw table of an enabled source, in the order of the manifest; not those whose
+    ``meta.landed_by`` says that they come from elsewhere."""
     return [
         RawTable(
             source=node["source_name"],
@@ -55,6 +56,7 @@ def raw_tables(manifest: Mapping[str, Any], project_root: Path) -> list[RawTable
             / f"{node['identifier']}.csv",
         )
         for node in manifest["sources"].values()
+        if "landed_by" not in {**node["source_meta"], **node["meta"]}
     ]
 
 

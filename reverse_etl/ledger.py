@@ -42,6 +42,14 @@ class Intent:
 
 
 @dataclass(frozen=True)
+class Touched:
+    """Whom a trigger's event is about."""
+
+    customer_id: str | None = None
+    contact_id: str | None = None
+
+
+@dataclass(frozen=True)
 class Settlement:
     """What became of an intent: status delivered, rejected, retryable or unknown."""
 
@@ -99,6 +107,25 @@ class Ledger:
         t = schema.dead_letters
         columns = (t.c.key, t.c.fingerprint, t.c.next_retry_at, t.c.code, t.c.message)
         return self._database.arrow(select(*columns).where(t.c.sync == sync))
+
+    def settled_triggers(self) -> pa.Table:
+        """Every delivery of a trigger that came to an end, as the warehouse reads it next time:
+        delivery_id, sync, event_id, customer_id, contact_id, outcome, settled_at. A delivery is a
+        trigger's when it names whom it is about. Keys and outcomes only, never a payload."""
+        t = schema.deliveries
+        columns = (
+            t.c.delivery_id,
+            t.c.sync,
+            t.c.key.label("event_id"),
+            t.c.customer_id,
+            t.c.contact_id,
+            t.c.status.label("outcome"),
+            t.c.settled_at,
+        )
+        ended = t.c.status.in_(("delivered", "rejected", "unknown"))
+        return self._database.arrow(
+            select(*columns).where(ended, t.c.customer_id.is_not(None)).order_by(t.c.delivery_id)
+        )
 
     def counts(self, table: Table, by: Column[Any]) -> dict[str, dict[str, int]]:
         """Rows of a table per sync and per value of one of its columns."""
@@ -220,11 +247,17 @@ class Ledger:
     # Rows
 
     def intend(
-        self, run_id: str, sync: str, rows: Sequence[tuple[str, str, str]], attempt: int
+        self,
+        run_id: str,
+        sync: str,
+        rows: Sequence[tuple[str, str, str]],
+        attempt: int,
+        touched: Mapping[str, Touched] | None = None,
     ) -> list[Intent]:
         """Before a request leaves: a delivery for each (key, action, fingerprint), and the row is
-        pending."""
+        pending. ``touched`` says by key whom a trigger's event is about."""
         now = self._now()
+        nobody, touched = Touched(), touched or {}
         intents = [Intent(f"{run_id}-{next(self._delivery_numbers):08d}", *row) for row in rows]
         deliveries = [
             {
@@ -232,6 +265,8 @@ class Ledger:
                 "run_id": run_id,
                 "sync": sync,
                 "key": intent.key,
+                "customer_id": touched.get(intent.key, nobody).customer_id,
+                "contact_id": touched.get(intent.key, nobody).contact_id,
                 "action": intent.action,
                 "attempt": attempt,
                 "status": "attempted",

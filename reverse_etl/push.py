@@ -13,7 +13,7 @@ from tenacity.wait import wait_random_exponential
 
 from reverse_etl.destinations.base import Destination, Outcome
 from reverse_etl.errors import Denied, DestinationFault, NotSent, Refused, Unknown, Unreachable
-from reverse_etl.ledger import Intent, Ledger, Settlement
+from reverse_etl.ledger import Intent, Ledger, Settlement, Touched
 from reverse_etl.planner import Change, Plan
 
 FAILURES_IN_A_ROW = 3
@@ -145,7 +145,9 @@ class Push:
     def _attempt(self, batch: Sequence[Change], number: int) -> Counter[str]:
         """One request between its intent and its outcome, both in the ledger."""
         rows = [(change.key, change.action, change.fingerprint) for change in batch]
-        intents = self.ledger.intend(self.run_id, self._sync.id, rows, number)
+        is_trigger = self._sync.spec.kind == "trigger"
+        touched = {change.key: _touched(change) for change in batch if is_trigger}
+        intents = self.ledger.intend(self.run_id, self._sync.id, rows, number, touched)
         try:
             outcomes = {o.key: o for o in self.destination.send(self._sync, batch)}
         except DestinationFault as fault:
@@ -183,6 +185,11 @@ def _settled(intent: Intent, outcome: Outcome | None) -> Settlement:
     if outcome is None:
         return Settlement(intent, "unknown", "silent", "The tool said nothing about this row.")
     return Settlement(intent, outcome.status, outcome.code, outcome.message)
+
+
+def _touched(change: Change) -> Touched:
+    customer, contact = (change.payload.get(name) for name in ("customer_id", "contact_id"))
+    return Touched(str(customer) if customer else None, str(contact) if contact else None)
 
 
 def _people(change: Change) -> set[str]:

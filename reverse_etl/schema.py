@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import Boolean, Column, Connection, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    inspect,
+)
 
 tables = MetaData()
 
@@ -54,6 +65,8 @@ deliveries = Table(
     Column("run_id", String, nullable=False),
     Column("sync", String, nullable=False),
     Column("key", String, nullable=False),
+    Column("customer_id", String),  # of a trigger: whom it was about, for what comes after it
+    Column("contact_id", String),
     Column("action", String, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("status", String, nullable=False),  # attempted delivered rejected retryable unknown
@@ -121,7 +134,14 @@ def _first_schema(connection: Connection) -> None:
     tables.create_all(connection)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first_schema,)
+def _deliveries_name_people(connection: Connection) -> None:
+    there = {column["name"] for column in inspect(connection).get_columns("deliveries")}
+    for name in ("customer_id", "contact_id"):
+        if name not in there:  # a ledger born today has them
+            connection.exec_driver_sql(f"alter table deliveries add column {name} varchar")
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first_schema, _deliveries_name_people)
 """Step n brings a ledger from version n to n + 1. Steps are never edited once released."""
 
 VERSION = len(MIGRATIONS)

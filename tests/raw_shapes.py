@@ -24,12 +24,15 @@ def price(name: str) -> Row:
     return {"id": name, "recurring": {"interval": "month"}}
 
 
-# The facts as the tools' APIs tell them. `_landed` is the load, `_gone` what the tool deleted.
+# The facts as the tools' APIs tell them. `_landed` is the load, `_gone` what the tool deleted,
+# `_from` since when this state held, which only a history keeps.
 JANUARY, MARCH, OCTOBER, NOVEMBER = map(
     day, ("2026-01-05", "2026-03-01", "2026-10-05", "2026-11-05")
 )
 PERIOD = {"current_period_start": OCTOBER, "current_period_end": NOVEMBER}
-PARTS = ("customer", "subscription", "item", "price", "product", "invoice", "line")
+PARTS = ("customer", "subscription", "item", "price", "product", "invoice", "line", "coupon")
+DISCOUNT = {"id": "di_ended", "coupon": {"id": "launch"}, "customer": "cus_us", "start": JANUARY,
+            "end": MARCH}  # fmt: skip
 FACTS: dict[str, list[Row]] = {
     "customer": [
         {"id": "cus_jp", "name": "雲株式会社", "email": " Keiri@Kumo.Example.JP ",
@@ -45,17 +48,23 @@ FACTS: dict[str, list[Row]] = {
     # the first as API 2025-03-31 tells it, with periods on the items
     "subscription": [
         {"id": "sub_jp", "customer": "cus_jp", "status": "past_due", "created": JANUARY,
-         "start_date": JANUARY, "cancel_at_period_end": False, "_landed": EARLIER},
+         "start_date": JANUARY, "cancel_at_period_end": False, "_landed": EARLIER,
+         "_from": JANUARY},
         {"id": "sub_jp", "customer": "cus_jp", "status": "active", "created": JANUARY,
-         "start_date": JANUARY, "cancel_at_period_end": False},
+         "start_date": JANUARY, "cancel_at_period_end": False, "_from": OCTOBER},
         {"id": "sub_trial", "customer": "cus_us", "status": "trialing", "created": OCTOBER,
          "start_date": OCTOBER, "trial_start": OCTOBER, "trial_end": NOVEMBER,
-         "cancel_at_period_end": True, "cancel_at": NOVEMBER, "canceled_at": OCTOBER, **PERIOD},
+         "cancel_at_period_end": True, "cancel_at": NOVEMBER, "canceled_at": OCTOBER, **PERIOD,
+         "_from": OCTOBER},
+        {"id": "sub_ended", "customer": "cus_us", "status": "active", "created": JANUARY,
+         "start_date": JANUARY, "cancel_at_period_end": False, "current_period_start": JANUARY,
+         "current_period_end": MARCH, "_landed": EARLIER, "_from": JANUARY},
         {"id": "sub_ended", "customer": "cus_us", "status": "canceled", "created": JANUARY,
          "start_date": JANUARY, "cancel_at_period_end": False, "canceled_at": MARCH,
-         "ended_at": MARCH, "current_period_start": JANUARY, "current_period_end": MARCH},
+         "ended_at": MARCH, "current_period_start": JANUARY, "current_period_end": MARCH,
+         "discount": DISCOUNT, "_from": MARCH},
         {"id": "sub_future", "customer": "cus_us", "status": "active",
-         "created": day("2027-01-01"), "start_date": day("2027-01-01")},
+         "created": day("2027-01-01"), "start_date": day("2027-01-01"), "_from": day("2027-01-01")},
     ],
     "item": [
         {"id": "si_old", "subscription": "sub_jp", "price": price("price_jpy"), "quantity": 3,
@@ -94,6 +103,10 @@ FACTS: dict[str, list[Row]] = {
          "pricing": {"price_details": {"price": "price_jpy"}},
          "parent": {"subscription_item_details": {"subscription": "sub_jp", "proration": False}},
          "period": {"start": OCTOBER, "end": NOVEMBER}},
+    ],
+    "coupon": [
+        {"id": "launch", "name": "Launch", "percent_off": 20.0, "duration": "repeating",
+         "duration_in_months": 3, "created": JANUARY},
     ],
     "organization": [
         {"id": 101, "name": "Kumo", "external_id": "ws_jp", "created_at": "2026-01-05T09:00:00Z",
@@ -147,9 +160,25 @@ def fivetran(history: bool = True) -> Mapping[str, Tables]:
         tables["raw_stripe" if part in PARTS else "raw_zendesk"][table] = rows
     stripe, zendesk = tables["raw_stripe"], tables["raw_zendesk"]
     subscriptions = stripe.pop("subscription")
+    discounts = [row for row in subscriptions if "discount_id" in row]
+    stripe["discount"] = [
+        {"id": row["discount_id"], "coupon_id": row["discount_coupon_id"], "type": "subscription",
+         "subscription_id": row["id"], "customer_id": row["discount_customer"],
+         "start": row["discount_start"], "end": row["discount_end"],
+         "_fivetran_synced": row["_fivetran_synced"]}
+        for row in discounts
+    ]  # fmt: skip
+    for row in discounts:
+        for name in [name for name in row if name.startswith("discount_")]:
+            del row[name]
     if history:
-        for row in subscriptions:
-            row["_fivetran_active"] = row["_fivetran_synced"] == datetime.fromisoformat(LANDED)
+        later = dict[str, datetime]()
+        for row, thing in reversed(list(zip(subscriptions, FACTS["subscription"], strict=True))):
+            begin = moment("_from", thing["_from"])
+            row["_fivetran_start"] = begin
+            row["_fivetran_end"] = later.get(row["id"], datetime(9999, 12, 31, 23, 59, 59))  # noqa: DTZ001
+            row["_fivetran_active"] = row["id"] not in later
+            later[row["id"]] = begin
         stripe["subscription_history"] = subscriptions
     else:
         stripe["subscription"] = subscriptions
@@ -261,7 +290,7 @@ def zoned(text: str) -> datetime:
 
 def landed(file: Path, schemas: Mapping[str, Tables]) -> Path:
     """A warehouse with these tables: the columns that their rows have, typed by the first value."""
-    types = {bool: "boolean", int: "bigint", str: "varchar", list: "varchar"}
+    types = {bool: "boolean", int: "bigint", float: "double", str: "varchar", list: "varchar"}
     with duckdb.connect(str(file)) as connection:
         for schema, tables in schemas.items():
             connection.execute(f"create schema if not exists {schema}")

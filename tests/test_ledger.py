@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reverse_etl.errors import BusyError, UserError
-from reverse_etl.ledger import FIRST_PAUSE, Ledger, Settlement
+from reverse_etl.ledger import FIRST_PAUSE, Ledger, Settlement, Touched
 
 SYNC = "tool/model"
 
@@ -179,6 +179,35 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
         connection.execute("update ledger_meta set value = '99' where name = 'schema_version'")
     with pytest.raises(UserError, match=r"newer version \(schema 99"):
         Ledger(url(tmp_path))
+
+
+def test_a_ledger_of_the_first_schema_is_brought_to_this_one(tmp_path: Path) -> None:
+    Ledger(url(tmp_path)).close()
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        connection.execute("alter table deliveries drop column customer_id")
+        connection.execute("alter table deliveries drop column contact_id")
+        connection.execute("update ledger_meta set value = '1' where name = 'schema_version'")
+    ledger = Ledger(url(tmp_path))
+    sent(ledger, "a", "delivered")
+    assert known(ledger) == {"a": ("acknowledged", "f")}
+    assert ledger.settled_triggers().num_rows == 0
+
+
+def test_settled_triggers_are_told_with_whom_they_were_about(ledger: Ledger) -> None:
+    rows = [("event_1", "add", "f"), ("event_2", "add", "f"), ("event_3", "add", "f")]
+    touched = {"event_1": Touched("c1", "p1"), "event_2": Touched("c2"), "event_3": Touched("c3")}
+    first, second, _ = ledger.intend("run", SYNC, rows, 1, touched)
+    ledger.settle(
+        SYNC,
+        [Settlement(first, "delivered"), Settlement(second, "retryable", "429", "later")],
+        repeatable=False,
+    )
+    sent(ledger, "a profile", "delivered")
+    told = [
+        (row["event_id"], row["customer_id"], row["contact_id"], row["outcome"])
+        for row in ledger.settled_triggers().to_pylist()
+    ]
+    assert told == [("event_1", "c1", "p1", "delivered")]
 
 
 def test_values_written_differently_than_before_are_noticed(tmp_path: Path) -> None:

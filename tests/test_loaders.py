@@ -1,22 +1,18 @@
-"""Stripe and Zendesk stage to the same rows, whoever landed them; dirty values, absent sources."""
+"""Stripe and Zendesk stage to the same rows, whoever landed them; dirty values."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-from dbt.cli.main import dbtRunner
 
-from orchestration.landing import land as land_files
-from orchestration.landing import raw_tables
-from tests.conftest import ROOT, ProjectCopy
-from tests.raw_shapes import Row, Tables, airbyte, dlt, fivetran, landed
+from tests.conftest import ROOT
+from tests.raw_shapes import Row, airbyte, dlt, fivetran, landed
+from tests.staging_project import Staging
 
 RAW_SEEDS = ROOT.parent / "shared/raw_seeds"
 KEYS = {
@@ -27,67 +23,15 @@ KEYS = {
     "stg_stripe__products": "product_id",
     "stg_stripe__invoices": "invoice_id",
     "stg_stripe__invoice_line_items": "invoice_line_item_id",
+    "stg_stripe__coupons": "coupon_id",
+    "stg_stripe__discounts": "discount_id",
     "stg_zendesk__organizations": "zendesk_organization_id",
     "stg_zendesk__domains": "zendesk_organization_id",
     "stg_zendesk__users": "zendesk_user_id",
     "stg_zendesk__tickets": "ticket_id",
     "stg_zendesk__ticket_field_changes": "ticket_id",
 }
-
-
-class Staging:
-    """The staging models of Stripe and Zendesk alone, with a warehouse for each run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root, self.runs = folder, 0
-        project, ours = folder / "dbt_project", ROOT / "dbt_project"
-        shutil.copytree(ours / "macros", project / "macros")
-        for file in ("dbt_project.yml", "profiles.yml"):
-            shutil.copy2(ours / file, project / file)
-        for source in ("stripe", "zendesk"):
-            staging = Path("models/staging") / source
-            (project / staging).mkdir(parents=True)
-            shutil.copy2(ours / staging / f"_{source}__sources.yml", project / staging)
-            for model in (model for model in KEYS if f"_{source}__" in model):
-                shutil.copy2(ours / staging / f"{model}.sql", project / staging)
-
-    def warehouse(self) -> Path:
-        """A file for the next run."""
-        self.runs += 1
-        return self.root / f"run_{self.runs}.duckdb"
-
-    def built(self, warehouse: Path, loader: str = "fivetran") -> dict[str, list[Row]]:
-        """What is staged of what was landed, by model, in an order that is always the same."""
-        sources = {
-            name: {"enabled": True, "loader": loader, "schema": f"raw_{name}"}
-            for name in ("stripe", "zendesk")
-        }
-        run_dbt(self.root, warehouse, "run", "--vars", json.dumps({"sources": sources}))
-        with duckdb.connect(str(warehouse)) as connection:
-            staged = {}
-            for model in KEYS:
-                found = connection.sql(f"select * from staging.{model} order by all")
-                staged[model] = [
-                    dict(zip(found.columns, row, strict=True)) | {"types": str(found.types)}
-                    for row in found.fetchall()
-                ]
-        return staged
-
-
-def run_dbt(root: Path, warehouse: Path, *arguments: str, manifest: Any = None) -> Any:
-    """Run dbt on the project in a folder; its result. It must end well."""
-    project = ("--project-dir", str(root / "dbt_project"))
-    profiles = ("--profiles-dir", str(root / "dbt_project"))
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("WAREHOUSE_PATH", str(warehouse))
-        environment.setenv("AS_OF_DATE", "2026-10-28")
-        environment.delenv("DBT_TARGET_PATH", raising=False)
-        done = dbtRunner(manifest).invoke(
-            [arguments[0], "--quiet", *project, *profiles, *arguments[1:]]
-        )
-    told = [result.message for result in getattr(done.result, "results", [])]
-    assert done.success, (done.exception, told)
-    return done.result
+VERSIONS = "stg_stripe__subscription_versions"
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +39,30 @@ def staging(tmp_path_factory: pytest.TempPathFactory) -> Staging:
     return Staging(tmp_path_factory.mktemp("staging"))
 
 
+SHAPES = {
+    "fivetran": ("fivetran", fivetran()),
+    "fivetran_without_history": ("fivetran", fivetran(history=False)),
+    "dlt": ("dlt", dlt()),
+    "airbyte": ("airbyte", airbyte()),
+    "airbyte_json": ("airbyte", airbyte(as_json=True)),
+}
+
+
 @pytest.fixture(scope="module")
-def by_fivetran(staging: Staging) -> dict[str, list[Row]]:
-    return staging.built(landed(staging.warehouse(), fivetran()))
+def staged(staging: Staging) -> Callable[[str], dict[str, list[Row]]]:
+    """What is staged of the facts in one of the shapes; built once."""
+
+    @functools.cache
+    def built(shape: str) -> dict[str, list[Row]]:
+        loader, schemas = SHAPES[shape]
+        return staging.built(landed(staging.warehouse(), schemas), loader)
+
+    return built
+
+
+@pytest.fixture(scope="module")
+def by_fivetran(staged: Callable[[str], dict[str, list[Row]]]) -> dict[str, list[Row]]:
+    return staged("fivetran")
 
 
 def comparable(rows: Iterable[Row]) -> list[Row]:
@@ -109,25 +74,80 @@ def comparable(rows: Iterable[Row]) -> list[Row]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("loader", "schemas"),
-    [
-        ("fivetran", fivetran(history=False)),
-        ("dlt", dlt()),
-        ("airbyte", airbyte()),
-        ("airbyte", airbyte(as_json=True)),
-    ],
-    ids=["fivetran_without_history", "dlt", "airbyte", "airbyte_json"],
-)
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "fivetran"])
 def test_the_same_facts_stage_to_the_same_rows(
-    staging: Staging,
+    staged: Callable[[str], dict[str, list[Row]]],
     by_fivetran: dict[str, list[Row]],
-    loader: str,
-    schemas: Mapping[str, Tables],
+    shape: str,
 ) -> None:
-    staged = staging.built(landed(staging.warehouse(), schemas), loader)
     for model in KEYS:
-        assert comparable(staged[model]) == comparable(by_fivetran[model]), model
+        assert comparable(staged(shape)[model]) == comparable(by_fivetran[model]), model
+
+
+def paid_months(rows: Iterable[Row]) -> set[tuple[str, str, int]]:
+    """Who paid for which subscription at which month's end of 2026."""
+    ends = [datetime(2026, month, 28) for month in range(1, 11)]  # noqa: DTZ001
+    return {
+        (row["stripe_customer_id"], row["subscription_id"], end.month)
+        for row in rows
+        for end in ends
+        if row["status"] in ("active", "past_due")
+        and row["valid_from"] <= end < (row["valid_to"] or datetime.max)  # noqa: DTZ901
+    }
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_loader_tells_the_same_paid_months(
+    staged: Callable[[str], dict[str, list[Row]]], shape: str
+) -> None:
+    """Only a history knows the versions themselves (when it was overdue, the seats of old)."""
+    versions = staged(shape)[VERSIONS]
+    assert paid_months(versions) == {
+        *(("cus_jp", "sub_jp", month) for month in range(1, 11)),
+        ("cus_us", "sub_ended", 1),
+        ("cus_us", "sub_ended", 2),
+    }
+    assert {row["subscription_id"] for row in versions} == {"sub_jp", "sub_ended", "sub_trial"}
+
+
+def test_where_a_loader_keeps_the_present_only_snapshots_keep_what_changes(
+    staging: Staging,
+) -> None:
+    warehouse = landed(staging.warehouse(), dlt())
+
+    def changed(sql: str) -> None:
+        with duckdb.connect(str(warehouse)) as connection:
+            connection.execute(sql)
+
+    staging.run(warehouse, "dlt", "build", "2026-10-28")
+    changed("update raw_stripe.subscription__items__data set quantity = 15 where id = 'si_jp'")
+    changed("update raw_zendesk.tickets set status = 'closed' where status = 'solved'")
+    staging.run(warehouse, "dlt", "build", "2026-10-31")
+    # it ends when it says so, and not when the next build sees it
+    changed("update raw_stripe.subscription set status = 'canceled', ended_at = 1793527200"
+            " where id = 'sub_jp'")  # fmt: skip
+    staging.run(warehouse, "dlt", "build", "2026-11-02")
+    with duckdb.connect(str(warehouse)) as connection:
+        versions = connection.sql(
+            f"select status, seats, valid_from::varchar, valid_to::varchar from staging.{VERSIONS}"
+            " where subscription_id = 'sub_jp' order by valid_from, status"
+        ).fetchall()
+        items = connection.sql(
+            "select quantity from snapshots.snap_stripe__subscription_items"
+            " where subscription_item_id = 'si_jp' order by dbt_valid_from"
+        ).fetchall()
+        tickets = connection.sql(
+            "select status, dbt_valid_to is null from snapshots.snap_zendesk__tickets"
+            " where ticket_id = '301' order by dbt_valid_from"
+        ).fetchall()
+    assert versions == [
+        ("active", None, "2026-01-05 00:00:00", "2026-10-28 23:59:59"),
+        ("active", 12, "2026-10-28 23:59:59", "2026-10-31 23:59:59"),
+        ("active", 17, "2026-10-31 23:59:59", "2026-11-01 10:00:00"),
+        ("canceled", 17, "2026-11-02 23:59:59", None),
+    ]
+    assert items == [(10,), (15,)]
+    assert tickets == [("solved", False), ("closed", True)]
 
 
 def test_the_facts_are_staged_as_they_are(by_fivetran: dict[str, list[Row]]) -> None:
@@ -256,25 +276,3 @@ def test_files_that_nobody_here_wrote_are_staged_with_every_key(staging: Staging
         assert len(staged[model]) == ids, model
     assert [row["status"] for row in staged["stg_stripe__subscriptions"]] == ["active"]
     assert all(row["loaded_at"] for rows in staged.values() for row in rows)
-
-
-def test_without_zendesk_everything_else_is_built(project_copy: ProjectCopy) -> None:
-    project_copy.replace(
-        "dbt_project/dbt_project.yml", "zendesk: {enabled: true", "zendesk: {enabled: false"
-    )
-    warehouse = project_copy.root / "data/warehouse.duckdb"
-    parsed = run_dbt(project_copy.root, warehouse, "parse")
-    manifest = json.loads((project_copy.root / "dbt_project/target/manifest.json").read_text())
-    tables = raw_tables(manifest, project_copy.root)
-    assert "raw_stripe" in {table.source for table in tables}
-    assert "raw_zendesk" not in {table.source for table in tables}
-    land_files(tables, warehouse)
-    without_tests = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
-    run_dbt(project_copy.root, warehouse, "build", *without_tests, manifest=parsed)
-    with duckdb.connect(str(warehouse)) as connection:
-        tickets = connection.sql("select * from staging.stg_zendesk__tickets")
-        typed = dict(zip(tickets.columns, map(str, tickets.types), strict=True))
-        customers = connection.sql("select * from marts.customers").fetchall()
-        assert tickets.fetchall() == []
-    assert (typed["ticket_id"], typed["created_at"]) == ("VARCHAR", "TIMESTAMP")
-    assert len(customers) > 100

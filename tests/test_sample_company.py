@@ -57,7 +57,7 @@ def test_running_without_arguments_writes_the_shipped_files_byte_for_byte(
 
 def test_the_shipped_sample_is_small() -> None:
     size = sum(path.stat().st_size for path in (SEEDS / "raw").rglob("*.csv"))
-    assert size < 22_000_000
+    assert size < 24_000_000
     assert 100_000 < len(read("segment.tracks")) < 120_000
     assert 2_200 < len(latest("hubspot.contact")) < 2_900
     assert len(truth("customers")) == 300

@@ -275,6 +275,73 @@ def test_the_last_weeks_bring_collapses_of_customers_with_an_owner() -> None:
     assert collapsed >= 6
 
 
+def test_success_managers_talk_more_with_the_large_and_the_struggling() -> None:
+    of_company = {
+        row["engagement_id"]: row["company_id"] for row in read("hubspot.engagement_company")
+    }
+    calls = Counter(
+        of_company.get(row["engagement_id"])
+        for row in latest("hubspot.engagement_call", "engagement_id").values()
+    )
+    companies = latest("hubspot.company")
+    health = {
+        row["hubspot_company_id"]: float(row["latent_health_at_end"]) for row in truth("customers")
+    }
+    owned = [key for key, row in companies.items() if row["property_hubspot_owner_id"]]
+    weak = [calls[key] for key in owned if health[key] < 0.4]
+    strong = [calls[key] for key in owned if health[key] > 0.7]
+    assert sum(weak) / len(weak) > sum(strong) / len(strong)
+    # nobody who has no owner is called
+    assert {key for key in calls if key in companies} <= set(owned)
+
+
+def test_plans_reach_beyond_the_last_day_and_some_tasks_are_overdue() -> None:
+    engagements = latest("hubspot.engagement")
+    assert all(row["created_at"] <= END for row in engagements.values())
+    ahead = [row for row in engagements.values() if row["timestamp"] > END]
+    assert {row["type"] for row in ahead} >= {"MEETING"}
+    overdue = [
+        row
+        for row in latest("hubspot.engagement_task", "engagement_id").values()
+        if row["property_hs_task_status"] == "NOT_STARTED"
+        and engagements[row["engagement_id"]]["timestamp"] <= END
+    ]
+    assert overdue
+    assert any(row["starts_at"] > END for row in latest("webinars.webinar").values())
+
+
+def test_deals_tell_what_became_of_the_subscriptions() -> None:
+    deals = latest("hubspot.deal", "deal_id").values()
+    for row in deals:
+        closed = row["property_hs_is_closed"] == "true"
+        assert closed == (row["deal_pipeline_stage_id"] in ("closedwon", "closedlost"))
+        assert row["property_createdate"] <= END
+        assert not closed or row["property_createdate"] < row["property_closedate"] <= END
+    assert Counter(row["deal_pipeline_id"] for row in deals).keys() == {"default", "renewals"}
+    assert any(row["deal_pipeline_stage_id"] == "closedlost" for row in deals)
+
+
+def test_the_younger_tables_carry_dirt_too() -> None:
+    companies = latest("hubspot.company")
+    assert any(row["company_id"] not in companies for row in read("hubspot.deal_company"))
+    linked = {row["deal_id"] for row in read("hubspot.deal_company")}
+    assert any(row["deal_id"] not in linked for row in read("hubspot.deal"))
+    assert any(row["company_id"] not in companies for row in read("hubspot.engagement_company"))
+    assert any(row["is_deleted"] == "true" for row in read("hubspot.engagement"))
+    sessions = latest("webinars.webinar")
+    registrations = read("webinars.registration")
+    assert any(row["webinar_id"] not in sessions for row in registrations)
+    assert any(row["email"] != row["email"].lower() for row in registrations)
+    assert len(registrations) > len(latest("webinars.registration"))
+    goals = latest("success_plans.goal").values()
+    assert any(row["workspace_id"] == "ws_unknown" for row in goals)
+    assert any(not row["hubspot_company_id"] for row in goals)
+    assert {row["status"] for row in goals} == {"open", "achieved", "missed", "dropped"}
+    for row in goals:
+        assert (row["status"] == "achieved") == bool(row["achieved_at"])
+    assert {row["score"] for row in read("surveys.ces_answers")} == set("1234567")
+
+
 def test_work_rests_on_weekends_and_in_golden_week() -> None:
     japanese = {
         f"ws_{row['stripe_customer_id'][4:]}"

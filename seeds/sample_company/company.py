@@ -14,14 +14,18 @@ from seeds.sample_company.billing import add_billing, add_catalogue
 from seeds.sample_company.calendar import Window
 from seeds.sample_company.community import add_community, add_ideas, add_staff
 from seeds.sample_company.crm import add_crm, add_owners
+from seeds.sample_company.deals import add_deals
 from seeds.sample_company.effects import Touches, effect_rows
+from seeds.sample_company.engagements import add_engagements
+from seeds.sample_company.goals import add_goals
 from seeds.sample_company.mail import add_campaigns, add_mail
 from seeds.sample_company.product_usage import add_usage
 from seeds.sample_company.rows import Rows, stream
 from seeds.sample_company.stories import Story, tell
 from seeds.sample_company.support import add_agents, add_support
 from seeds.sample_company.truth import customer_row, episode_rows, identity_rows
-from seeds.sample_company.voice import add_voice
+from seeds.sample_company.voice import add_effort, add_voice
+from seeds.sample_company.webinars import add_registrations, add_webinars
 from seeds.sample_company.website import add_pages
 from seeds.sample_company.writer import CsvWriter, ParquetWriter, RowFile, Writer
 
@@ -85,6 +89,7 @@ def generate(request: Request, progress: TextIO | None = None) -> None:
                     file=progress,
                 )
         add_ideas(shared, window, votes)
+        add_webinars(shared, window)
         shared.land(stream(request.seed, 0, "shared"), window.end)
         chunk.merge(shared)
         writer.write(chunk)
@@ -101,8 +106,15 @@ def derive(story: Story, scale: float) -> tuple[Rows, Counter[str]]:
     votes = add_community(story, rows)
     add_billing(story, rows)
     add_crm(story, rows)
-    add_voice(story, add_support(story, rows), rows)
+    solved = add_support(story, rows)
+    add_voice(story, solved, rows)
     add_usage(story, rows, scale)
     add_pages(story, rows)
+    # rows land in the order of the tables' first rows: what is younger comes last
+    add_deals(story, rows)
+    add_engagements(story, rows)
+    add_registrations(story, rows)
+    add_effort(story, solved, rows)
+    add_goals(story, rows)
     rows.land(story.rng("landing"), story.window.end)
     return rows, votes

@@ -142,6 +142,39 @@ _COLUMNS: Final = {
         id:text bounced:bool portal_subscription_status:text requested_by:text source:text
         subscriptions:text _fivetran_synced:time
     """,
+    "hubspot.deal": """
+        deal_id:int is_deleted:bool deal_pipeline_id:text deal_pipeline_stage_id:text owner_id:int
+        property_dealname:text property_amount:money property_deal_currency_code:text
+        property_dealtype:text property_hs_is_closed:bool property_hs_is_closed_won:bool
+        property_createdate:time property_closedate:time _fivetran_synced:time
+    """,
+    "hubspot.deal_company": """
+        deal_id:int company_id:int type_id:int _fivetran_synced:time
+    """,
+    "hubspot.engagement": """
+        id:int is_deleted:bool active:bool owner_id:int portal_id:int type:text created_at:time
+        last_updated:time timestamp:time _fivetran_synced:time
+    """,
+    "hubspot.engagement_call": """
+        engagement_id:int property_hs_call_title:text property_hs_call_disposition:text
+        property_hs_call_duration:int property_hs_call_status:text _fivetran_synced:time
+    """,
+    "hubspot.engagement_meeting": """
+        engagement_id:int property_hs_meeting_title:text property_hs_meeting_outcome:text
+        property_hs_meeting_start_time:time property_hs_meeting_end_time:time
+        _fivetran_synced:time
+    """,
+    "hubspot.engagement_task": """
+        engagement_id:int property_hs_task_subject:text property_hs_task_status:text
+        property_hs_task_priority:text property_hs_task_completion_date:time
+        _fivetran_synced:time
+    """,
+    "hubspot.engagement_contact": """
+        engagement_id:int contact_id:int _fivetran_synced:time
+    """,
+    "hubspot.engagement_company": """
+        engagement_id:int company_id:int _fivetran_synced:time
+    """,
     "surveys.nps_answers": """
         id:text email:text score:int comment:text language:text asked_at:time answered_at:time
         _loaded_at:time
@@ -149,6 +182,22 @@ _COLUMNS: Final = {
     "surveys.csat_answers": """
         id:text ticket_id:int email:text score:int scale_min:int scale_max:int comment:text
         asked_at:time answered_at:time _loaded_at:time
+    """,
+    "surveys.ces_answers": """
+        id:text email:text question:text score:int scale_min:int scale_max:int
+        higher_is_better:bool asked_at:time answered_at:time _loaded_at:time
+    """,
+    "webinars.webinar": """
+        id:text topic:text title:text language:text starts_at:time minutes:int _loaded_at:time
+    """,
+    "webinars.registration": """
+        id:text webinar_id:text email:text name:text registered_at:time joined_at:time
+        attended_minutes:int _loaded_at:time
+    """,
+    "success_plans.goal": """
+        id:text hubspot_company_id:int workspace_id:text metric:text baseline_value:float
+        target_value:float current_value:float due_on:time status:text achieved_at:time
+        created_at:time updated_at:time _loaded_at:time
     """,
     "community.users": """
         id:text email:text name:text created_at:time _loaded_at:time

@@ -1,5 +1,5 @@
-"""Surveys: NPS by person and season, and satisfaction after tickets. Who struggles in silence
-does not answer.
+"""Surveys: NPS by person and season, satisfaction and effort after tickets. Who struggles
+in silence does not answer.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -98,6 +98,35 @@ def _add_csat(
             score=1 + round(mark * (best - 1)),
             scale_min=1,
             scale_max=best,
+            asked_at=asked_at,
+            answered_at=answered_at,
+        )
+
+
+def add_effort(story: "Story", solved: list[AskedForHelp], rows: Rows) -> None:
+    """Answers to how easy it was, after some tickets: 7 is best."""
+    rng = story.rng("effort")
+    if story.is_internal:
+        return
+    for ticket in solved:
+        answers, odd = rng.random(2)
+        asked_at = ticket.solved_at + 5 * HOUR
+        answered_at = asked_at + int(rng.integers(HOUR, 4 * DAY))
+        ease = _health_on(story, ticket.solved_at) - (0.25 if ticket.is_incident else 0)
+        score = int(np.clip(round(rng.normal(2.5 + 4.5 * ease, 1.2)), 1, 7))
+        if answers > 0.2 or answered_at > story.window.end:
+            continue
+        email = ticket.requester.email
+        rows.add(
+            "surveys.ces_answers",
+            answered_at,
+            id=f"ce_{ticket.ticket_id}",
+            email="somebody@else.example" if odd > 0.99 else email.upper() if odd < 0.05 else email,
+            question="It was easy to get this done.",
+            score=score,
+            scale_min=1,
+            scale_max=7,
+            higher_is_better=True,
             asked_at=asked_at,
             answered_at=answered_at,
         )

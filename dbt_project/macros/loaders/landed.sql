@@ -82,10 +82,12 @@
 #}
 {% macro landed_table(source_name, table, instead=[]) -%}
     {%- set settings = var('sources')[source_name] -%}
-    {%- if settings.loader not in ('fivetran', 'dlt', 'airbyte', 'segment') -%}
+    {#- Segment, RudderStack and PostHog land their events themselves -#}
+    {%- set loaders = ['fivetran', 'dlt', 'airbyte', 'segment', 'rudderstack', 'posthog'] -%}
+    {%- if settings.loader not in loaders -%}
         {%- do exceptions.raise_compiler_error(
             "dbt_project.yml: vars.sources." ~ source_name ~ ".loader is '" ~ settings.loader
-            ~ "'; write fivetran, dlt, airbyte or segment."
+            ~ "'; write one of " ~ loaders | join(', ') ~ "."
         ) -%}
     {%- endif -%}
     {%- if not settings.enabled -%}
@@ -152,7 +154,10 @@
     {{ return(found | first if found else none) }}
 {%- endmacro %}
 
-{# When the row was landed: Fivetran and Airbyte write it in the row, dlt keeps one row for each load. #}
+{#
+    When the row was landed: Fivetran and Airbyte write it in the row, dlt keeps one row for each load. Other tools have
+    `_loaded_at`, Segment and RudderStack when the event arrived.
+#}
 {% macro landed_at(raw, is_child=false) -%}
     {%- set columns = raw.columns or {} -%}
     {%- if raw.loader == 'dlt' and (is_child or '_dlt_load_id' in columns) -%}
@@ -160,7 +165,8 @@
         {%- set load_id = ('parents' if is_child else 'raw_rows') ~ '._dlt_load_id' -%}
         {{ return('coalesce(cast(loads.inserted_at as ' ~ dbt.type_string() ~ '), ' ~ load_id ~ ')' if raw.loads else load_id) }}
     {%- endif -%}
-    {%- for name in ('_fivetran_synced', '_airbyte_extracted_at', '_airbyte_emitted_at') if name in columns -%}
+    {%- set names = ('_fivetran_synced', '_airbyte_extracted_at', '_airbyte_emitted_at', '_loaded_at', 'received_at') -%}
+    {%- for name in names if name in columns -%}
         {{ return('raw_rows.' ~ name) }}
     {%- endfor -%}
     {{ return('cast(null as ' ~ dbt.type_string() ~ ')') }}

@@ -13,6 +13,8 @@
     landed          _fivetran_synced            _dlt_loads.inserted_at       _airbyte_extracted_at
     versions        SUBSCRIPTION_HISTORY or,    none                         none
                     as it is now, SUBSCRIPTION
+    discounts       a table                     discount__id and so on       JSON in discount
+                                                of subscription, customer    of both
 
     API 2025-03-31 moved the period from the subscription to its items and the invoice's subscription under `parent`.
     https://docs.stripe.com/changelog/basil/2025-03-31/deprecate-subscription-current-period-start-and-end
@@ -108,6 +110,7 @@
             'coupon_id': 'coupon.id',
             'customer_id': 'customer',
             'subscription_id': 'subscription',
+            'type': 'type',
             'start': 'start',
             'end': 'end',
         },
@@ -116,6 +119,45 @@
         'subscription_item': {'table': 'subscription_history', 'key': 'subscription_id'},
         'invoice_line_item': {'table': 'invoice', 'key': 'invoice_id'},
     } -%}
+    {%- if table == 'discount' and var('sources').stripe.loader != 'fivetran' -%}
+    (
+        -- the one that the last row of a subscription or of a customer carries
+        select
+            id,
+            coupon_id,
+            customer_id,
+            subscription_id,
+            type,
+            {{ adapter.quote('start') }},
+            {{ adapter.quote('end') }},
+            _landed_at,
+            _is_deleted
+        from (
+            {%- for type, owner in {'subscription': 'subscription_history', 'customer': 'customer'}.items() %}
+            select
+                *,
+                '{{ type }}' as type,
+                {{ load_rank('owner_id', '_landed_at') }} as load_rank
+            from {{ landed('stripe', owner, {
+                'owner_id': 'id',
+                'id': 'discount.id',
+                'coupon_id': 'discount.coupon.id',
+                'customer_id': 'id' if type == 'customer' else 'customer',
+                'subscription_id': 'id' if type == 'subscription' else 'discount.subscription',
+                'start': 'discount.start',
+                'end': 'discount.end',
+            }) }}
+            {%- if not loop.last %}
+
+            union all
+            {% endif %}
+            {%- endfor %}
+        ) as ranked
+        where
+            load_rank = 1
+            and id is not null
+    ) as landed
+    {%- else -%}
     {{- landed(
         'stripe',
         table,
@@ -124,4 +166,5 @@
         optional=table in ('coupon', 'discount'),
         parent=parents.get(table)
     ) -}}
+    {%- endif -%}
 {%- endmacro %}

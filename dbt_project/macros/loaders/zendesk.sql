@@ -21,6 +21,13 @@
         'ticket': [
             'id', 'requester_id', 'organization_id', 'subject', 'status', 'type', 'priority', 'created_at', 'updated_at',
         ],
+        'ticket_comment': {
+            'id': 'id',
+            'ticket_id': 'ticket_id',
+            'user_id': 'author_id',
+            'created': 'created_at',
+            'public': 'public',
+        },
         'domain_name': {
             'organization_id': 'id',
             'domain_name': 'value',
@@ -38,7 +45,7 @@
         'zendesk',
         table,
         columns[table],
-        optional=table in ('domain_name', 'ticket_field_history'),
+        optional=table in ('domain_name', 'ticket_comment', 'ticket_field_history'),
         parent={'table': 'organization', 'key': 'organization_id'} if table == 'domain_name'
     ) -%}
     {%- if table == 'domain_name' and loader == 'airbyte' -%}

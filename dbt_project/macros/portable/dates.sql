@@ -1,6 +1,6 @@
 {# Whole days from one date or timestamp to another: calendar days, negative when the second is earlier. #}
 {% macro days_between(earlier, later) -%}
-    {{ dbt.datediff('cast(' ~ earlier ~ ' as date)', 'cast(' ~ later ~ ' as date)', 'day') }}
+    cast({{ dbt.datediff('cast(' ~ earlier ~ ' as date)', 'cast(' ~ later ~ ' as date)', 'day') }} as integer)
 {%- endmacro %}
 
 {# A day some days before another day, as a date. #}

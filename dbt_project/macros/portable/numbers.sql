@@ -7,3 +7,11 @@
 {% macro major_units(amount, minor_digits) -%}
     cast({{ amount }} / power(cast(10 as decimal(18, 0)), {{ minor_digits }}) as decimal(18, 2))
 {%- endmacro %}
+
+{#
+    A number at a fixed scale, the same on every warehouse. A double that stands for 0.115 may lie just below it, so it
+    is read to six decimals first; what then lies halfway goes away from zero.
+#}
+{% macro rounded(number, precision, scale) -%}
+    cast(cast({{ number }} as decimal(18, 6)) as decimal({{ precision }}, {{ scale }}))
+{%- endmacro %}

@@ -25,6 +25,12 @@ visitors as (
 
 ),
 
+touchpoints as (
+
+    select * from {{ ref('touchpoints') }}
+
+),
+
 linked as (
 
     select distinct contact_id
@@ -46,11 +52,49 @@ suppressions as (
 
 ),
 
+-- the channel they answered most often, of late; inbound is an answer too
+answered as (
+
+    select
+        contact_id,
+        case channel when 'phone' then 'meeting' else channel end as channel,
+        max(reacted_at) as last_reacted_at,
+        sum(case when cast(occurred_at as date) > {{ days_before(as_of_date(), 90) }} then 1 else 0 end) as answers_90d
+    from touchpoints
+    where
+        contact_id is not null
+        and reaction <> 'none'
+        and channel in ('email', 'in_app', 'community', 'webinar', 'meeting', 'phone')
+    group by
+        contact_id,
+        case channel when 'phone' then 'meeting' else channel end
+
+),
+
+ranked_channels as (
+
+    select
+        answered.*,
+        max(last_reacted_at) over (partition by contact_id) as last_answered_at,
+        row_number() over (
+            partition by contact_id
+            order by answers_90d desc, last_reacted_at desc, channel
+        ) as channel_rank
+    from answered
+
+),
+
 described as (
 
     select
         contacts.*,
         contact_usage.last_active_at,
+        case when ranked_channels.answers_90d > 0 then ranked_channels.channel end as preferred_channel,
+        case
+            when ranked_channels.last_answered_at > contact_usage.last_active_at or contact_usage.last_active_at is null
+                then ranked_channels.last_answered_at
+            else contact_usage.last_active_at
+        end as last_engaged_at,
         coalesce(contact_usage.active_days_28d, 0) as active_days_28d,
         coalesce(contact_usage.features_28d, 0) as features_28d,
         contacts.has_opted_out or suppressions.unsubscribed_at is not null or suppressions.complained_at is not null
@@ -64,6 +108,10 @@ described as (
         on contacts.email = suppressions.email
     left join linked
         on contacts.contact_id = linked.contact_id
+    left join ranked_channels
+        on
+            contacts.contact_id = ranked_channels.contact_id
+            and ranked_channels.channel_rank = 1
 
 ),
 
@@ -96,6 +144,7 @@ final as (
             and features_28d >= {{ threshold('champion_min_features') }}
         ) as is_champion,
         is_linked_to_visitor,
+        preferred_channel,
         ---------- may they be written to
         is_unsubscribed,
         is_bounced,
@@ -107,6 +156,7 @@ final as (
         cast(features_28d as integer) as features_28d,
         ---------- timestamps
         last_active_at,
+        last_engaged_at,
         created_at
     from described
 

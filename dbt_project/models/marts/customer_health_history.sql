@@ -53,11 +53,9 @@ weighted as (
     select
         scored_dimensions.customer_id,
         scored_dimensions.as_of_date,
-        cast({{ ratio('sum(dimensions.weight)', 'max(total_weight.weight)') }} as decimal(5, 4)) as coverage,
-        cast(
-            {{ ratio('sum(dimensions.weight * scored_dimensions.points)', 'sum(dimensions.weight)') }}
-            as decimal(5, 2)
-        ) as weighted_points
+        {{ rounded(ratio('sum(dimensions.weight)', 'max(total_weight.weight)'), 5, 4) }} as coverage,
+        {{ rounded(ratio('sum(dimensions.weight * scored_dimensions.points)', 'sum(dimensions.weight)'), 5, 2) }}
+            as weighted_points
     from scored_dimensions
     inner join dimensions
         on scored_dimensions.dimension = dimensions.dimension

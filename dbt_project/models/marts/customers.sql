@@ -37,9 +37,36 @@ revenue as (
 
 ),
 
+valued as (
+
+    select * from {{ ref('int_customers__valued') }}
+
+),
+
+overdue as (
+
+    select
+        customer_id,
+        count(*) as overdue_invoices,
+        min(due_date) as overdue_since
+    from {{ ref('int_invoices__overdue') }}
+    where due_date < {{ as_of_date() }}
+    group by customer_id
+
+),
+
 owners as (
 
-    select * from {{ ref('stg_hubspot__owners') }}
+    select *
+    from {{ sources_union(
+        {'hubspot': 'stg_hubspot__owners', 'salesforce': 'stg_salesforce__users'},
+        {
+            'owner_id': dbt.type_string(),
+            'email': dbt.type_string(),
+            'first_name': dbt.type_string(),
+            'last_name': dbt.type_string(),
+        },
+    ) }}
 
 ),
 
@@ -68,12 +95,17 @@ final as (
         health.coverage as health_coverage,
         journey.is_in_renewal_window,
         subscribed.has_given_notice,
+        valued.tier,
+        valued.potential,
         ---------- measures
         subscribed.plan_name,
         subscribed.billing_interval,
         customers.currency as billing_currency,
         cast(coalesce(revenue.end_mrr, 0) as decimal(18, 2)) as mrr,
         '{{ var("reporting_currency") }}' as mrr_currency,
+        valued.ltv,
+        valued.ltv_basis,
+        cast(coalesce(overdue.overdue_invoices, 0) as integer) as overdue_invoices,
         cast(subscribed.seats_bought as integer) as seats_bought,
         cast(coalesce(customer_usage.active_contacts_90d, 0) as integer) as seats_used,
         cast(coalesce(customer_usage.active_days_28d, 0) as integer) as active_days_28d,
@@ -84,7 +116,9 @@ final as (
         customer_usage.first_value_at,
         customer_usage.last_active_at,
         subscribed.ended_at,
-        subscribed.renewal_date
+        subscribed.renewal_date,
+        cast(subscribed.term_months as integer) as term_months,
+        overdue.overdue_since
     from customers
     inner join subscribed
         on customers.customer_id = subscribed.customer_id
@@ -92,6 +126,10 @@ final as (
         on customers.customer_id = journey.customer_id
     inner join health
         on customers.customer_id = health.customer_id
+    inner join valued
+        on customers.customer_id = valued.customer_id
+    left join overdue
+        on customers.customer_id = overdue.customer_id
     left join customer_usage
         on customers.customer_id = customer_usage.customer_id
     left join revenue
@@ -99,7 +137,9 @@ final as (
             customers.customer_id = revenue.customer_id
             and revenue.month = cast({{ dbt.date_trunc('month', as_of_date()) }} as date)
     left join owners
-        on customers.owner_id = owners.owner_id
+        on
+            customers.owner_id = owners.owner_id
+            and customers.crm = owners.source_name
 
 )
 

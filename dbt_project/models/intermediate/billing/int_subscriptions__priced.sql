@@ -13,45 +13,9 @@ subscription_items as (
 
 ),
 
-prices as (
-
-    select * from {{ ref('stg_stripe__prices') }}
-
-),
-
-products as (
-
-    select * from {{ ref('stg_stripe__products') }}
-
-),
-
-currency_rates as (
-
-    select * from {{ ref('currency_rates') }}
-
-),
-
--- one price for a month, whatever the billing interval
 monthly_prices as (
 
-    select
-        prices.price_id,
-        products.plan_name,
-        prices.billing_interval,
-        {{ major_units('prices.unit_amount_minor', 'currency_rates.minor_digits') }}
-        * currency_rates.rate_to_reporting
-        * case prices.billing_interval
-            when 'year' then {{ ratio('1', '12') }}
-            when 'month' then 1
-            when 'week' then {{ ratio('52', '12') }}
-            when 'day' then {{ ratio('365', '12') }}
-        end
-        / coalesce(prices.billing_interval_count, 1) as monthly_amount
-    from prices
-    inner join currency_rates
-        on prices.currency = currency_rates.currency
-    left join products
-        on prices.product_id = products.product_id
+    select * from {{ ref('int_prices__monthly') }}
 
 ),
 
@@ -62,7 +26,11 @@ priced_items as (
         min(monthly_prices.plan_name) as plan_name,
         min(monthly_prices.billing_interval) as billing_interval,
         sum(subscription_items.quantity) as seats,
-        cast(sum(subscription_items.quantity * monthly_prices.monthly_amount) as decimal(18, 2)) as monthly_amount
+        -- to six digits first, so that the last bit of a division never decides about a cent; below nothing is a mistake upstream
+        cast(cast(
+            sum(case when subscription_items.quantity > 0 then subscription_items.quantity else 0 end * monthly_prices.monthly_amount)
+            as decimal(18, 6)
+        ) as decimal(18, 2)) as monthly_amount
     from subscription_items
     inner join monthly_prices
         on subscription_items.price_id = monthly_prices.price_id

@@ -3,7 +3,24 @@ with
 
 email_events as (
 
-    select * from {{ ref('stg_hubspot__email_events') }}
+    select *
+    from {{ sources_union(
+        {'hubspot': 'stg_hubspot__email_events', 'marketo': 'stg_marketo__email_events'},
+        {
+            'sent_by_id': dbt.type_string(),
+            'email_campaign_id': dbt.type_string(),
+            'event_type': dbt.type_string(),
+            'email': dbt.type_string(),
+            'is_filtered': 'boolean',
+            'occurred_at': dbt.type_timestamp(),
+        },
+    ) }}
+
+),
+
+links as (
+
+    select * from {{ ref('int_contact_links') }}
 
 ),
 
@@ -13,28 +30,46 @@ contacts as (
 
 ),
 
+-- also at an address that the person has left
+addresses as (
+
+    select
+        email,
+        min(contact_id) as contact_id
+    from links
+    where
+        is_kept
+        and record_kind <> 'cookie'
+    group by email
+
+),
+
 delivered as (
 
     select
+        source_name,
         sent_by_id,
         email,
+        min(email_campaign_id) as email_campaign_id,
         min(occurred_at) as delivered_at
     from email_events
     where event_type = 'DELIVERED'
-    group by sent_by_id, email
+    group by source_name, sent_by_id, email
 
 ),
 
 reactions as (
 
     select
+        source_name,
         sent_by_id,
-        min(occurred_at) as reacted_at
+        min(occurred_at) as reacted_at,
+        min(case when event_type = 'CLICK' then occurred_at end) as clicked_at
     from email_events
     where
         event_type in ('OPEN', 'CLICK')
         and not is_filtered
-    group by sent_by_id
+    group by source_name, sent_by_id
 
 ),
 
@@ -42,15 +77,24 @@ final as (
 
     select
         delivered.sent_by_id,
+        delivered.source_name,
+        delivered.email_campaign_id,
         contacts.customer_id,
         contacts.contact_id,
+        delivered.delivered_at,
+        reactions.reacted_at,
+        reactions.clicked_at,
         cast(delivered.delivered_at as date) as delivered_date,
         cast(reactions.reacted_at as date) as reacted_date
     from delivered
+    inner join addresses
+        on delivered.email = addresses.email
     inner join contacts
-        on delivered.email = contacts.email
+        on addresses.contact_id = contacts.contact_id
     left join reactions
-        on delivered.sent_by_id = reactions.sent_by_id
+        on
+            delivered.source_name = reactions.source_name
+            and delivered.sent_by_id = reactions.sent_by_id
 
 )
 

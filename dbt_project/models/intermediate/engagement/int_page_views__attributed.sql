@@ -3,7 +3,17 @@ with
 
 pages as (
 
-    select * from {{ ref('stg_segment__pages') }}
+    select *
+    from {{ sources_union(
+        {'segment': 'stg_segment__pages', 'posthog': 'stg_posthog__page_views'},
+        {
+            'page_view_id': dbt.type_string(),
+            'anonymous_id': dbt.type_string(),
+            'user_id': dbt.type_string(),
+            'path': dbt.type_string(),
+            'occurred_at': dbt.type_timestamp(),
+        },
+    ) }}
 
 ),
 

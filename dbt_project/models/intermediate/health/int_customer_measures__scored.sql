@@ -42,12 +42,10 @@ final as (
         rules.weight,
         cast(unioned.raw_value as decimal(18, 4)) as raw_value,
         -- a straight line between the two points; which of them is larger says whether more is better
-        cast(
-            100 * greatest(0, least(1, {{ ratio(
-                'unioned.raw_value - rules.points_0_at',
-                'rules.points_100_at - rules.points_0_at'
-            ) }})) as decimal(5, 2)
-        ) as points
+        {{ rounded('100 * greatest(0, least(1, ' ~ ratio(
+            'unioned.raw_value - rules.points_0_at',
+            'rules.points_100_at - rules.points_0_at'
+        ) ~ '))', 5, 2) }} as points
     from unioned
     inner join rules
         on unioned.measure = rules.measure

@@ -11,19 +11,51 @@ customers as (
 
 companies as (
 
-    select * from {{ ref('stg_hubspot__companies') }}
+    select
+        every_source.*,
+        case source_name when 'hubspot' then 'company' else 'account' end as record_kind
+    from {{ sources_union(
+        {'hubspot': 'stg_hubspot__companies', 'salesforce': 'stg_salesforce__accounts'},
+        {
+            'company_id': dbt.type_string(),
+            'stripe_customer_id': dbt.type_string(),
+            'workspace_id': dbt.type_string(),
+            'domain': dbt.type_string(),
+        },
+        {'hubspot': {'company_id': 'hubspot_company_id'}, 'salesforce': {'company_id': 'salesforce_account_id'}},
+    ) }}
 
 ),
 
 organizations as (
 
-    select * from {{ ref('stg_zendesk__organizations') }}
+    select
+        every_source.*,
+        case source_name when 'zendesk' then 'organization' else 'intercom_company' end as record_kind
+    from {{ sources_union(
+        {'zendesk': 'stg_zendesk__organizations', 'intercom': 'stg_intercom__companies'},
+        {'organization_id': dbt.type_string(), 'workspace_id': dbt.type_string()},
+        {
+            'zendesk': {'organization_id': 'zendesk_organization_id'},
+            'intercom': {'organization_id': 'intercom_company_id'},
+        },
+    ) }}
 
 ),
 
 organization_domains as (
 
-    select * from {{ ref('stg_zendesk__domains') }}
+    select
+        every_source.*,
+        case source_name when 'zendesk' then 'organization' else 'intercom_company' end as record_kind
+    from {{ sources_union(
+        {'zendesk': 'stg_zendesk__domains', 'intercom': 'stg_intercom__companies'},
+        {'organization_id': dbt.type_string(), 'domain': dbt.type_string()},
+        {
+            'zendesk': {'organization_id': 'zendesk_organization_id'},
+            'intercom': {'organization_id': 'intercom_company_id'},
+        },
+    ) }}
 
 ),
 
@@ -50,8 +82,8 @@ claims as (
 
     select
         customers.customer_id,
-        'company' as record_kind,
-        companies.hubspot_company_id as record_id,
+        companies.record_kind,
+        companies.company_id as record_id,
         1 as rule_rank,
         'names the customer' as rule,
         companies.stripe_customer_id as evidence
@@ -63,8 +95,8 @@ claims as (
 
     select
         customers.customer_id,
-        'company' as record_kind,
-        companies.hubspot_company_id as record_id,
+        companies.record_kind,
+        companies.company_id as record_id,
         2 as rule_rank,
         'names the same workspace' as rule,
         companies.workspace_id as evidence
@@ -76,8 +108,8 @@ claims as (
 
     select
         customers.customer_id,
-        'company' as record_kind,
-        companies.hubspot_company_id as record_id,
+        companies.record_kind,
+        companies.company_id as record_id,
         3 as rule_rank,
         'shares the mail domain' as rule,
         companies.domain as evidence
@@ -105,7 +137,7 @@ claims as (
         companies.workspace_id as record_id,
         2 as rule_rank,
         'named by the company of the customer' as rule,
-        companies.hubspot_company_id as evidence
+        companies.company_id as evidence
     from customers
     inner join companies
         on customers.customer_id = companies.stripe_customer_id
@@ -128,8 +160,8 @@ claims as (
 
     select
         customers.customer_id,
-        'organization' as record_kind,
-        organizations.zendesk_organization_id as record_id,
+        organizations.record_kind,
+        organizations.organization_id as record_id,
         1 as rule_rank,
         'names the same workspace' as rule,
         organizations.workspace_id as evidence
@@ -141,8 +173,8 @@ claims as (
 
     select
         customers.customer_id,
-        'organization' as record_kind,
-        organization_domains.zendesk_organization_id as record_id,
+        organization_domains.record_kind,
+        organization_domains.organization_id as record_id,
         2 as rule_rank,
         'shares the mail domain' as rule,
         organization_domains.domain as evidence

@@ -7,9 +7,9 @@ stripe_customers as (
 
 ),
 
-subscriptions as (
+versions as (
 
-    select * from {{ ref('stg_stripe__subscriptions') }}
+    select * from {{ ref('stg_stripe__subscription_versions') }}
 
 ),
 
@@ -22,7 +22,7 @@ internal_domains as (
 subscribers as (
 
     select distinct stripe_customer_id
-    from subscriptions
+    from versions
 
 ),
 

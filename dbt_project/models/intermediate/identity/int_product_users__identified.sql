@@ -3,19 +3,48 @@ with
 
 identifies as (
 
-    select * from {{ ref('stg_segment__identifies') }}
+    select *
+    from {{ sources_union(
+        {'segment': 'stg_segment__identifies', 'posthog': 'stg_posthog__identifies'},
+        {
+            'identify_id': dbt.type_string(),
+            'user_id': dbt.type_string(),
+            'email': dbt.type_string(),
+            'full_name': dbt.type_string(),
+            'job_title': dbt.type_string(),
+            'product_role': dbt.type_string(),
+            'locale': dbt.type_string(),
+            'time_zone': dbt.type_string(),
+            'occurred_at': dbt.type_timestamp(),
+        },
+    ) }}
 
 ),
 
 groups as (
 
-    select * from {{ ref('stg_segment__groups') }}
+    select *
+    from {{ sources_union(
+        {'segment': 'stg_segment__groups', 'posthog': 'stg_posthog__groups'},
+        {
+            'group_call_id': dbt.type_string(),
+            'user_id': dbt.type_string(),
+            'workspace_id': dbt.type_string(),
+            'occurred_at': dbt.type_timestamp(),
+        },
+    ) }}
 
 ),
 
 customers as (
 
     select * from {{ ref('int_customers__identified') }}
+
+),
+
+links as (
+
+    select * from {{ ref('int_contact_links') }}
 
 ),
 
@@ -61,7 +90,7 @@ final as (
 
     select
         ranked_identifies.user_id,
-        {{ hashed_id(["'contact'", 'ranked_identifies.email']) }} as contact_id,
+        links.contact_id,
         customers.customer_id,
         ranked_identifies.email,
         ranked_identifies.full_name,
@@ -80,6 +109,13 @@ final as (
             and ranked_groups.recency = 1
     left join customers
         on ranked_groups.workspace_id = customers.workspace_id
+    -- none for a user whose address is another customer's user's by now
+    left join links
+        on
+            ranked_identifies.user_id = links.record_id
+            and ranked_identifies.email = links.email
+            and links.record_kind = 'product_user'
+            and links.is_kept
     where ranked_identifies.recency = 1
 
 )

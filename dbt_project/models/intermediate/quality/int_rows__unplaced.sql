@@ -50,6 +50,48 @@ subscription_items as (
 
 ),
 
+subscription_rows as (
+
+    select
+        id,
+        {{ utc_timestamp('coalesce(_fivetran_start, start_date)') }} as valid_from,
+        {{ utc_timestamp('_fivetran_start') }} as version_from,
+        max(case when _fivetran_start is null then 0 else 1 end) over (partition by id) as is_history
+    from {{ stripe('subscription_history') }}
+    where id is not null
+
+),
+
+versions as (
+
+    select * from {{ ref('stg_stripe__subscription_versions') }}
+
+),
+
+discounts as (
+
+    select * from {{ ref('stg_stripe__discounts') }}
+
+),
+
+coupons as (
+
+    select * from {{ ref('stg_stripe__coupons') }}
+
+),
+
+priced_subscriptions as (
+
+    select * from {{ ref('int_subscriptions__priced') }}
+
+),
+
+subscription_months as (
+
+    select * from {{ ref('int_subscription_months__priced') }}
+
+),
+
 prices as (
 
     select * from {{ ref('stg_stripe__prices') }}
@@ -96,10 +138,7 @@ companies as (
 usage_without_customer as (
 
     select
-        'segment' as source,
-        'usage_without_customer' as rule,
-        sum(uses) as row_count,
-        min(example_event_id) as example_key
+        {{ rule_count('segment', 'usage_without_customer', 'example_event_id', 'sum(uses)') }}
     from usage_daily
     where customer_id is null
 
@@ -109,10 +148,7 @@ usage_without_customer as (
 usage_before_start as (
 
     select
-        'segment' as source,
-        'usage_before_first_subscription' as rule,
-        sum(usage_daily.uses) as row_count,
-        min(usage_daily.example_event_id) as example_key
+        {{ rule_count('segment', 'usage_before_first_subscription', 'usage_daily.example_event_id', 'sum(usage_daily.uses)') }}
     from usage_daily
     inner join subscribed
         on usage_daily.customer_id = subscribed.customer_id
@@ -123,10 +159,7 @@ usage_before_start as (
 subscriptions_without_customer as (
 
     select
-        'stripe' as source,
-        'subscription_without_customer' as rule,
-        count(*) as row_count,
-        min(subscriptions.subscription_id) as example_key
+        {{ rule_count('stripe', 'subscription_without_customer', 'subscriptions.subscription_id') }}
     from subscriptions
     left join stripe_customers
         on subscriptions.stripe_customer_id = stripe_customers.stripe_customer_id
@@ -137,10 +170,7 @@ subscriptions_without_customer as (
 items_without_subscription as (
 
     select
-        'stripe' as source,
-        'item_without_subscription' as rule,
-        count(*) as row_count,
-        min(subscription_items.subscription_item_id) as example_key
+        {{ rule_count('stripe', 'item_without_subscription', 'subscription_items.subscription_item_id') }}
     from subscription_items
     left join subscriptions
         on subscription_items.subscription_id = subscriptions.subscription_id
@@ -148,13 +178,64 @@ items_without_subscription as (
 
 ),
 
+-- nobody can tell from when they held
+versions_without_start as (
+
+    select
+        {{ rule_count('stripe', 'version_without_start', 'id') }}
+    from subscription_rows
+    where case when is_history = 1 then version_from else valid_from end is null
+
+),
+
+-- worth nothing in MRR
+items_below_zero as (
+
+    select
+        {{ rule_count('stripe', 'item_with_negative_quantity', 'subscription_item_id') }}
+    from subscription_items
+    where quantity < 0
+
+),
+
+versions_below_zero as (
+
+    select
+        {{ rule_count('stripe', 'version_with_negative_seats', 'subscription_id') }}
+    from versions
+    where seats < 0
+
+),
+
+-- what its items are worth now is not what its versions and invoices make of it; MRR follows the latter
+subscriptions_contradicted as (
+
+    select
+        {{ rule_count('stripe', 'items_contradict_invoices', 'priced_subscriptions.subscription_id') }}
+    from priced_subscriptions
+    inner join subscription_months
+        on
+            priced_subscriptions.subscription_id = subscription_months.subscription_id
+            and subscription_months.month = cast({{ dbt.date_trunc('month', as_of_date()) }} as date)
+    where abs(priced_subscriptions.mrr - subscription_months.list_mrr) > 0.01
+
+),
+
+discounts_without_coupon as (
+
+    select
+        {{ rule_count('stripe', 'discount_without_coupon', 'discounts.discount_id') }}
+    from discounts
+    left join coupons
+        on discounts.coupon_id = coupons.coupon_id
+    where coupons.coupon_id is null
+
+),
+
 items_without_price as (
 
     select
-        'stripe' as source,
-        'item_without_price' as rule,
-        count(*) as row_count,
-        min(subscription_items.subscription_item_id) as example_key
+        {{ rule_count('stripe', 'item_without_price', 'subscription_items.subscription_item_id') }}
     from subscription_items
     left join prices
         on subscription_items.price_id = prices.price_id
@@ -166,10 +247,7 @@ items_without_price as (
 prices_without_rate as (
 
     select
-        'stripe' as source,
-        'price_in_unknown_currency' as rule,
-        count(*) as row_count,
-        min(prices.price_id) as example_key
+        {{ rule_count('stripe', 'price_in_unknown_currency', 'prices.price_id') }}
     from prices
     left join currency_rates
         on prices.currency = currency_rates.currency
@@ -180,10 +258,7 @@ prices_without_rate as (
 tickets_without_customer as (
 
     select
-        'zendesk' as source,
-        'ticket_without_customer' as rule,
-        count(*) as row_count,
-        min(tickets.ticket_id) as example_key
+        {{ rule_count('zendesk', 'ticket_without_customer', 'tickets.ticket_id') }}
     from tickets
     left join attributed_tickets
         on tickets.ticket_id = attributed_tickets.ticket_id
@@ -194,10 +269,7 @@ tickets_without_customer as (
 answers_without_contact as (
 
     select
-        'surveys' as source,
-        'nps_answer_without_contact' as rule,
-        count(*) as row_count,
-        min(nps_answers.nps_answer_id) as example_key
+        {{ rule_count('surveys', 'nps_answer_without_contact', 'nps_answers.nps_answer_id') }}
     from nps_answers
     left join contacts
         on nps_answers.email = contacts.email
@@ -208,10 +280,7 @@ answers_without_contact as (
 companies_without_customer as (
 
     select
-        'hubspot' as source,
-        'company_without_customer' as rule,
-        count(*) as row_count,
-        min(companies.hubspot_company_id) as example_key
+        {{ rule_count('hubspot', 'company_without_customer', 'companies.hubspot_company_id') }}
     from companies
     left join customers
         on companies.hubspot_company_id = customers.hubspot_company_id
@@ -223,10 +292,7 @@ companies_without_customer as (
 churn_flags_contradicted as (
 
     select
-        'hubspot' as source,
-        'churn_flag_contradicts_subscription' as rule,
-        count(*) as row_count,
-        min(companies.hubspot_company_id) as example_key
+        {{ rule_count('hubspot', 'churn_flag_contradicts_subscription', 'companies.hubspot_company_id') }}
     from companies
     inner join customers
         on companies.hubspot_company_id = customers.hubspot_company_id
@@ -242,10 +308,7 @@ churn_flags_contradicted as (
 links_in_conflict as (
 
     select
-        'identity' as source,
-        'link_in_conflict' as rule,
-        count(*) as row_count,
-        min(record_id) as example_key
+        {{ rule_count('identity', 'link_in_conflict', 'record_id') }}
     from links
     where not is_kept
 
@@ -255,10 +318,7 @@ links_in_conflict as (
 visitors_in_conflict as (
 
     select
-        'identity' as source,
-        'cookie_of_several_contacts' as rule,
-        count(*) as row_count,
-        min(anonymous_id) as example_key
+        {{ rule_count('identity', 'cookie_of_several_contacts', 'anonymous_id') }}
     from visitors
     where is_shared
 
@@ -266,29 +326,28 @@ visitors_in_conflict as (
 
 final as (
 
-    select * from usage_without_customer
-    union all
-    select * from usage_before_start
-    union all
-    select * from subscriptions_without_customer
-    union all
-    select * from items_without_subscription
-    union all
-    select * from items_without_price
-    union all
-    select * from prices_without_rate
-    union all
-    select * from tickets_without_customer
-    union all
-    select * from answers_without_contact
-    union all
-    select * from companies_without_customer
-    union all
-    select * from churn_flags_contradicted
-    union all
-    select * from links_in_conflict
-    union all
-    select * from visitors_in_conflict
+    {% for step in [
+        'usage_without_customer',
+        'usage_before_start',
+        'subscriptions_without_customer',
+        'items_without_subscription',
+        'versions_without_start',
+        'items_below_zero',
+        'versions_below_zero',
+        'subscriptions_contradicted',
+        'discounts_without_coupon',
+        'items_without_price',
+        'prices_without_rate',
+        'tickets_without_customer',
+        'answers_without_contact',
+        'companies_without_customer',
+        'churn_flags_contradicted',
+        'links_in_conflict',
+        'visitors_in_conflict',
+    ] %}
+    select * from {{ step }}
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
 
 )
 

@@ -62,17 +62,17 @@ final as (
         customer_id,
         month,
         first_paid_month,
-        coalesce(lag(end_mrr) over (
+        cast(coalesce(lag(end_mrr) over (
             partition by customer_id
             order by month
-        ), 0) as start_mrr,
-        end_mrr,
-        end_mrr_at_month_end_rates,
+        ), 0) as decimal(18, 2)) as start_mrr,
+        cast(end_mrr as decimal(18, 2)) as end_mrr,
+        cast(end_mrr_at_month_end_rates as decimal(18, 2)) as end_mrr_at_month_end_rates,
         -- no month is missing, so twelve rows before is twelve months before
-        coalesce(lag(end_mrr, 12) over (
+        cast(coalesce(lag(end_mrr, 12) over (
             partition by customer_id
             order by month
-        ), 0) as end_mrr_12_months_before
+        ), 0) as decimal(18, 2)) as end_mrr_12_months_before
     from ended
 
 )

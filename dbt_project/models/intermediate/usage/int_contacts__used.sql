@@ -17,7 +17,13 @@ final as (
         end) as active_days_28d,
         count(distinct case
             when usage_date > {{ days_before(as_of_date(), 28) }} and feature <> 'app' then feature
-        end) as features_28d
+        end) as features_28d,
+        count(distinct case
+            when usage_date > {{ days_before(as_of_date(), 28) }} then module
+        end) as modules_28d,
+        sum(case when usage_date > {{ days_before(as_of_date(), 28) }} then sessions else 0 end) as sessions_28d,
+        sum(case when usage_date > {{ days_before(as_of_date(), 28) }} then errors else 0 end) as errors_28d,
+        min(first_used_at) as first_active_at
     from usage_daily
     where
         contact_id is not null

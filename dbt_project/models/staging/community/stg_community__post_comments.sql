@@ -4,8 +4,8 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_loaded_at') }} as load_rank
-    from {{ source('raw_community', 'post_comments') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ landed('community', 'post_comments', ['id', 'post_id', 'author_id', 'is_accepted', 'created_at']) }}
 
 ),
 
@@ -20,7 +20,7 @@ renamed as (
         {{ true_or_false('is_accepted') }} as is_accepted,
         ---------- timestamps
         {{ utc_timestamp('created_at') }} as created_at,
-        {{ utc_timestamp('_loaded_at') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1

@@ -4,8 +4,8 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_loaded_at') }} as load_rank
-    from {{ source('raw_community', 'users') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ landed('community', 'users', ['id', 'email', 'name', 'created_at']) }}
 
 ),
 
@@ -19,7 +19,7 @@ renamed as (
         name as full_name,
         ---------- timestamps
         {{ utc_timestamp('created_at') }} as created_at,
-        {{ utc_timestamp('_loaded_at') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1

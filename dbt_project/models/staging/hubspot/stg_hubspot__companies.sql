@@ -4,8 +4,13 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_fivetran_synced') }} as load_rank
-    from {{ source('raw_hubspot', 'company') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ landed('hubspot', 'company', [
+        'id', 'property_stripe_customer_id', 'property_workspace_id', 'property_hubspot_owner_id',
+        'property_name', 'property_domain', 'property_industry', 'property_country',
+        'property_lifecyclestage', 'property_numberofemployees', 'property_contract_term_months',
+        'property_renewal_date', 'property_createdate',
+    ]) }}
 
 ),
 
@@ -22,14 +27,14 @@ renamed as (
         lower(trim(property_domain)) as domain,
         property_industry as industry,
         property_country as country,
-        lower(property_lifecyclestage) as lifecycle_stage,
+        lower(trim(property_lifecyclestage)) as lifecycle_stage,
         {{ whole_number('property_numberofemployees') }} as employees,
         {{ whole_number('property_contract_term_months') }} as contract_term_months,
         cast({{ utc_timestamp('property_renewal_date') }} as date) as renewal_date,
-        {{ true_or_false('is_deleted') }} as is_deleted,
+        _is_deleted as is_deleted,
         ---------- timestamps
         {{ utc_timestamp('property_createdate') }} as created_at,
-        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1

@@ -4,8 +4,12 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_fivetran_synced') }} as load_rank
-    from {{ source('raw_hubspot', 'contact') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ landed('hubspot', 'contact', [
+        'id', 'property_associatedcompanyid', 'property_email', 'property_firstname', 'property_lastname',
+        'property_jobtitle', 'property_hs_buying_role', 'property_hs_language', 'property_country',
+        'property_hs_timezone', 'property_hs_email_optout', 'property_hs_legal_basis', 'property_createdate',
+    ]) }}
 
 ),
 
@@ -26,10 +30,10 @@ renamed as (
         property_hs_timezone as time_zone,
         {{ true_or_false('property_hs_email_optout') }} as has_opted_out,
         property_hs_legal_basis as legal_basis,
-        coalesce({{ true_or_false('_fivetran_deleted') }}, false) as is_deleted,
+        _is_deleted as is_deleted,
         ---------- timestamps
         {{ utc_timestamp('property_createdate') }} as created_at,
-        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1

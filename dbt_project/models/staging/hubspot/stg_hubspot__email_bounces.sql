@@ -4,8 +4,8 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_fivetran_synced') }} as load_rank
-    from {{ source('raw_hubspot', 'email_event_bounce') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ landed('hubspot', 'email_event_bounce', ['id', 'category', 'status'], optional=true) }}
 
 ),
 
@@ -17,7 +17,7 @@ renamed as (
         ---------- attributes
         category,
         status as smtp_status,
-        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1

@@ -4,8 +4,10 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_fivetran_synced') }} as load_rank
-    from {{ source('raw_hubspot', 'email_event') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ landed('hubspot', 'email_event', [
+        'id', 'sent_by_id', 'email_campaign_id', 'type', 'recipient', 'filtered_event', 'created',
+    ], optional=true) }}
 
 ),
 
@@ -22,7 +24,7 @@ renamed as (
         coalesce({{ true_or_false('filtered_event') }}, false) as is_filtered,
         ---------- timestamps
         {{ utc_timestamp('created') }} as occurred_at,
-        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1

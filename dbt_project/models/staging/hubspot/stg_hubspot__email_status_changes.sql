@@ -4,8 +4,8 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_fivetran_synced') }} as load_rank
-    from {{ source('raw_hubspot', 'email_event_status_change') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ landed('hubspot', 'email_event_status_change', ['id', 'portal_subscription_status'], optional=true) }}
 
 ),
 
@@ -16,7 +16,7 @@ renamed as (
         id as email_event_id,
         ---------- attributes
         portal_subscription_status as subscription_status,
-        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1

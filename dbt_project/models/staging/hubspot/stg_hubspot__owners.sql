@@ -4,8 +4,8 @@ source as (
 
     select
         *,
-        {{ load_rank('owner_id', '_fivetran_synced') }} as load_rank
-    from {{ source('raw_hubspot', 'owner') }}
+        {{ load_rank('owner_id', '_landed_at') }} as load_rank
+    from {{ landed('hubspot', 'owner', ['owner_id', 'email', 'first_name', 'last_name'], optional=true) }}
 
 ),
 
@@ -18,7 +18,7 @@ renamed as (
         {{ normalised_email('email') }} as email,
         first_name,
         last_name,
-        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1

@@ -5,7 +5,9 @@ source as (
     select
         *,
         {{ load_rank('id', 'received_at') }} as load_rank
-    from {{ source('raw_segment', 'error_encountered') }}
+    from {{ landed('segment', 'error_encountered', [
+        'id', 'user_id', 'context_group_id', 'error_code', 'feature', 'timestamp', 'received_at',
+    ], optional=true) }}
     -- what has not arrived by the clock is not known yet
     where {{ utc_timestamp('received_at') }} <= {{ as_of_at() }}
 

@@ -5,7 +5,9 @@ source as (
     select
         *,
         {{ load_rank('id', 'received_at') }} as load_rank
-    from {{ source('raw_segment', 'groups') }}
+    from {{ landed('segment', 'groups', [
+        'id', 'user_id', 'group_id', 'name', 'industry', 'employees', 'domain', 'timestamp', 'received_at',
+    ], optional=true) }}
     -- what has not arrived by the clock is not known yet
     where {{ utc_timestamp('received_at') }} <= {{ as_of_at() }}
 

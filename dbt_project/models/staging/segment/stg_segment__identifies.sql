@@ -5,7 +5,10 @@ source as (
     select
         *,
         {{ load_rank('id', 'received_at') }} as load_rank
-    from {{ source('raw_segment', 'identifies') }}
+    from {{ landed('segment', 'identifies', [
+        'id', 'anonymous_id', 'user_id', 'email', 'name', 'title', 'role', 'locale', 'timezone',
+        'timestamp', 'received_at',
+    ], optional=true) }}
     -- what has not arrived by the clock is not known yet
     where {{ utc_timestamp('received_at') }} <= {{ as_of_at() }}
 

@@ -5,7 +5,9 @@ source as (
     select
         *,
         {{ load_rank('id', 'received_at') }} as load_rank
-    from {{ source('raw_segment', 'pages') }}
+    from {{ landed('segment', 'pages', [
+        'id', 'anonymous_id', 'user_id', 'path', 'title', 'referrer', 'timestamp', 'received_at',
+    ], optional=true) }}
     -- what has not arrived by the clock is not known yet
     where {{ utc_timestamp('received_at') }} <= {{ as_of_at() }}
 

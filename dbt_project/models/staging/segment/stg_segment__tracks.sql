@@ -5,7 +5,9 @@ source as (
     select
         *,
         {{ load_rank('id', 'received_at') }} as load_rank
-    from {{ source('raw_segment', 'tracks') }}
+    from {{ landed('segment', 'tracks', [
+        'id', 'anonymous_id', 'user_id', 'context_group_id', 'event', 'timestamp', 'received_at',
+    ]) }}
     -- what has not arrived by the clock is not known yet
     where {{ utc_timestamp('received_at') }} <= {{ as_of_at() }}
 

@@ -4,8 +4,8 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_fivetran_synced') }} as load_rank
-    from {{ source('raw_stripe', 'coupon') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ stripe('coupon') }}
 
 ),
 
@@ -22,7 +22,7 @@ renamed as (
         {{ whole_number('duration_in_months') }} as duration_in_months,
         ---------- timestamps
         {{ utc_timestamp('created') }} as created_at,
-        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1

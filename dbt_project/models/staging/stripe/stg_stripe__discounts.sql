@@ -4,8 +4,8 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_fivetran_synced') }} as load_rank
-    from {{ source('raw_stripe', 'discount') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ stripe('discount') }}
 
 ),
 
@@ -18,11 +18,11 @@ renamed as (
         customer_id as stripe_customer_id,
         subscription_id,
         ---------- attributes
-        lower(type) as discount_type,
+        coalesce(lower(type), case when subscription_id is null then 'customer' else 'subscription' end) as discount_type,
         ---------- timestamps
         {{ utc_timestamp(adapter.quote('start')) }} as started_at,
         {{ utc_timestamp(adapter.quote('end')) }} as ends_at,
-        {{ utc_timestamp('_fivetran_synced') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1

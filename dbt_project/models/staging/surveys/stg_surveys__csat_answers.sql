@@ -4,8 +4,10 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_loaded_at') }} as load_rank
-    from {{ source('raw_surveys', 'csat_answers') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ landed('surveys', 'csat_answers', [
+        'id', 'ticket_id', 'email', 'score', 'scale_min', 'scale_max', 'answered_at',
+    ]) }}
 
 ),
 
@@ -22,7 +24,7 @@ renamed as (
         {{ whole_number('scale_max') }} as scale_max,
         ---------- timestamps
         {{ utc_timestamp('answered_at') }} as answered_at,
-        {{ utc_timestamp('_loaded_at') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1

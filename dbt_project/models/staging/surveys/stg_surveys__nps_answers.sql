@@ -4,8 +4,8 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_loaded_at') }} as load_rank
-    from {{ source('raw_surveys', 'nps_answers') }}
+        {{ load_rank('id', '_landed_at') }} as load_rank
+    from {{ landed('surveys', 'nps_answers', ['id', 'email', 'score', 'comment', 'answered_at']) }}
 
 ),
 
@@ -20,7 +20,7 @@ renamed as (
         comment as answer_comment,
         ---------- timestamps
         {{ utc_timestamp('answered_at') }} as answered_at,
-        {{ utc_timestamp('_loaded_at') }} as loaded_at
+        {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
         load_rank = 1

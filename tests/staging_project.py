@@ -1,0 +1,93 @@
+"""The staging models of some sources alone, run over raw tables that a test lands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from dbt.cli.main import dbtRunner
+
+from tests.conftest import ROOT
+from tests.raw_shapes import Row
+
+LAST_DAY = "2026-10-28"
+SOURCES = ("stripe", "zendesk", "segment", "posthog", "hubspot")
+
+
+class Staging:
+    """The staging models of some sources alone, with a warehouse for each run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.runs = folder, 0
+        project, ours = folder / "dbt_project", ROOT / "dbt_project"
+        for part in ("macros", "snapshots"):
+            shutil.copytree(ours / part, project / part)
+        for file in ("dbt_project.yml", "profiles.yml"):
+            shutil.copy2(ours / file, project / file)
+        for source in ("stripe", "zendesk", "segment", "posthog"):
+            staging = Path("models/staging") / source
+            (project / staging).mkdir(parents=True)
+            shutil.copy2(ours / staging / f"_{source}__sources.yml", project / staging)
+            for model in (ours / staging).glob("*.sql"):
+                shutil.copy2(model, project / staging)
+
+    def warehouse(self) -> Path:
+        """A file for the next run."""
+        self.runs += 1
+        return self.root / f"run_{self.runs}.duckdb"
+
+    def built(self, warehouse: Path, loader: str = "fivetran") -> dict[str, list[Row]]:
+        """What is staged of Stripe and Zendesk, by model, in an order that is always the same."""
+        self.run(warehouse, loader, "run")
+        found = [path.stem for path in self.root.glob("dbt_project/models/staging/*/stg_*.sql")]
+        return staged(warehouse, [name for name in found if "stripe" in name or "zendesk" in name])
+
+    def run(self, warehouse: Path, loader: str, command: str, day: str = LAST_DAY) -> None:
+        """Build Stripe and Zendesk as they were landed, and as they are known on a day."""
+        sources = {
+            name: {
+                "enabled": name in ("stripe", "zendesk"),
+                "loader": loader,
+                "schema": f"raw_{name}",
+            }
+            for name in SOURCES
+        }
+        variables = json.dumps({"sources": sources})
+        chosen = ("--select", "staging.stripe", "staging.zendesk", "resource_type:snapshot")
+        run_dbt(self.root, warehouse, command, *chosen, "--vars", variables, day=day)
+
+
+def staged(warehouse: Path, models: Iterable[str]) -> dict[str, list[Row]]:
+    """The rows of staging models with the types of their columns."""
+    rows = {}
+    with duckdb.connect(str(warehouse)) as connection:
+        for model in models:
+            found = connection.sql(f"select * from staging.{model} order by all")
+            rows[model] = [
+                dict(zip(found.columns, row, strict=True)) | {"types": str(found.types)}
+                for row in found.fetchall()
+            ]
+    return rows
+
+
+def run_dbt(
+    root: Path, warehouse: Path, *arguments: str, manifest: Any = None, day: str = LAST_DAY
+) -> Any:
+    """Run dbt on the project in a folder, on a day; its result. It must end well."""
+    project = ("--project-dir", str(root / "dbt_project"))
+    profiles = ("--profiles-dir", str(root / "dbt_project"))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("WAREHOUSE_PATH", str(warehouse))
+        environment.setenv("AS_OF_DATE", day)
+        environment.delenv("DBT_TARGET_PATH", raising=False)
+        done = dbtRunner(manifest).invoke(
+            [arguments[0], "--quiet", *project, *profiles, *arguments[1:]]
+        )
+    told = [result.message for result in getattr(done.result, "results", [])]
+    assert done.success, (done.exception, told)
+    return done.result

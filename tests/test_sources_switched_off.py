@@ -1,0 +1,70 @@
+"""A source that a company does not have is switched off by one variable, and everything builds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import yaml
+
+from orchestration.landing import land as land_files
+from orchestration.landing import raw_tables
+from tests.conftest import ROOT, ProjectCopy
+from tests.staging_project import run_dbt
+
+SOURCES: dict[str, dict[str, Any]] = yaml.safe_load(
+    (ROOT / "dbt_project/dbt_project.yml").read_text()
+)["vars"]["sources"]
+IN_USE = [name for name, source in SOURCES.items() if source["enabled"]]
+# without billing there is no customer; the smallest company has billing and its product
+SMALLEST = ("stripe", "segment")
+CASES = {
+    **{f"without_{name}": [name] for name in IN_USE},
+    "with_billing_and_product_alone": [name for name in IN_USE if name not in SMALLEST],
+}
+QUICK = ("without_stripe", "with_billing_and_product_alone")
+
+
+@pytest.fixture(scope="module")
+def raw(project_copy: ProjectCopy) -> Path:
+    """The sample company, landed and not built."""
+    run_dbt(project_copy.root, project_copy.root / "unused.duckdb", "parse")
+    warehouse = project_copy.root / "raw.duckdb"
+    land_files(raw_tables(manifest(project_copy), project_copy.root), warehouse)
+    return warehouse
+
+
+def manifest(project: ProjectCopy) -> Any:
+    """What dbt read of the project last."""
+    return json.loads((project.root / "dbt_project/target/manifest.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in CASES],
+)
+def test_everything_is_built_without_it(project_copy: ProjectCopy, raw: Path, case: str) -> None:
+    off = CASES[case]
+    warehouse = Path(shutil.copy(raw, raw.with_name(f"{case}.duckdb")))
+    with duckdb.connect(str(warehouse)) as connection:
+        for name in off:
+            connection.execute(f"drop schema {SOURCES[name]['schema']} cascade")
+    sources = {name: source | {"enabled": source["enabled"] and name not in off}
+               for name, source in SOURCES.items()}  # fmt: skip
+    without_tests = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
+    variables = ("--vars", json.dumps({"sources": sources}))
+    run_dbt(project_copy.root, warehouse, "build", *without_tests, *variables)
+    left = {table.schema for table in raw_tables(manifest(project_copy), project_copy.root)}
+    assert left == {SOURCES[name]["schema"] for name in IN_USE if name not in off}
+    with duckdb.connect(str(warehouse)) as connection:
+        [(customers,)] = connection.sql("select count(*) from marts.customers").fetchall()
+        typed = connection.sql("select * from staging.stg_zendesk__tickets")
+        types = dict(zip(typed.columns, map(str, typed.types), strict=True))
+        told = connection.sql("select distinct source from marts.data_quality").fetchall()
+    assert (customers > 100) is ("stripe" not in off)
+    assert (types["ticket_id"], types["created_at"]) == ("VARCHAR", "TIMESTAMP")
+    assert not set(off) & {source for (source,) in told}
