@@ -1,199 +1,38 @@
-"""``make demo``: the whole path on the sample company, through Dagster, into the sandbox.
-
-It lives through two days. The day before the clock is a silent baseline: profiles and lists are
-filled, nothing fires. Then the day itself, whose new episodes fire. A ledger that knows its
-baseline skips the first day.
-"""
+"""``make demo``: the whole path on the sample company, through Dagster, into the sandbox."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
-from datetime import date, timedelta
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
-import dagster as dg
-from rich.table import Table
-
-from orchestration import landing
-from orchestration.definitions import defs
-from orchestration.progress import console, watched
-from orchestration.project import AS_OF_DATE_TAG, Project, load_project
-from reverse_etl.engine import Engine
+from orchestration import manifest
+from orchestration.errors import RunFailedError
 from reverse_etl.errors import UserError
 from reverse_etl.settings import Settings
-from reverse_etl.warehouse import connected
-
-
-class RunFailedError(Exception):
-    """A Dagster run ended with a failed step that is nobody's mistake to mend by a message."""
 
 
 def main() -> int:
     """Run the demo. Exit code: 0 done, 1 a run failed or rows did not arrive, 2 a mistake."""
     started = time.monotonic()
     try:
-        clean = _demo()
+        settings = Settings.from_environment()
+        if settings.target == "prod":
+            raise UserError("DBT_TARGET is prod, and the demo fills a sandbox: unset DBT_TARGET.")
+        # dbt parses in a process of its own while this one imports Dagster: seconds each
+        with ThreadPoolExecutor() as beside:
+            parsed = beside.submit(manifest.refresh, settings)
+            from orchestration import days
+        parsed.result()
+        clean = days.live(settings)
     except UserError as error:
-        console.print(str(error), style="red", markup=False)
+        sys.stdout.write(f"{error}\n")
         return 2
-    except RunFailedError as failed:
-        console.print(str(failed), style="red", markup=False)
-        console.print("The run and its logs are in the Dagster UI: make ui")
+    except RunFailedError as error:
+        sys.stdout.write(f"{error}\nThe run and its logs are in the Dagster UI: make ui\n")
         return 1
-    console.print(f"\nDone in {time.monotonic() - started:.0f} s.")
+    sys.stdout.write(f"\nDone in {time.monotonic() - started:.0f} s.\n")
     return 0 if clean else 1
-
-
-def _demo() -> bool:
-    settings = Settings.from_environment()
-    if settings.target == "prod":
-        raise UserError("DBT_TARGET is prod, and the demo fills a sandbox: unset DBT_TARGET.")
-    os.environ.setdefault("DAGSTER_HOME", str(settings.project_root))
-    project = load_project(settings)
-    _require(project)
-    _start_sandbox(settings)
-    repository, instance = defs(), dg.DagsterInstance.get()
-    baseline = repository.resolve_job_def("baseline")
-    everything = repository.resolve_job_def("everything")
-    results: list[dg.AssetMaterialization] = []
-    days = _days(settings)
-    for day, is_baseline in days:
-        console.rule(f"{day}, a silent baseline" if is_baseline else f"{day}")
-        if is_baseline:
-            console.print(
-                "First run: profiles and lists are filled; past events are recorded, none is sent."
-                "\nA baseline is exempt from the budget by share."
-            )
-            _run(baseline, instance, day)
-        else:
-            keys = _without_raw(everything) if len(days) > 1 else None
-            results = _run(everything, instance, day, keys)
-    return _summarise(settings, results)
-
-
-def _require(project: Project) -> None:
-    """Everything that a person can get wrong, before anything is built or sent."""
-    tables = landing.raw_tables(project.manifest, project.settings.project_root)
-    landing.check(tables, project.settings.project_root)
-    Engine(project.settings).validate()
-
-
-def _start_sandbox(settings: Settings) -> None:
-    finished = subprocess.run(  # noqa: S603 - our own command
-        [str(Path(sys.executable).parent / "reverse-etl"), "sandbox", "--detach"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=settings.project_root,
-    )
-    if finished.returncode:
-        raise UserError((finished.stderr or finished.stdout).strip())
-
-
-def _days(settings: Settings) -> list[tuple[date, bool]]:
-    today = settings.as_of_date
-    if Engine(settings).has_baseline():
-        return [(today, False)]
-    return [(today - timedelta(days=1), True), (today, False)]
-
-
-def _without_raw(job: dg.JobDefinition) -> list[dg.AssetKey]:
-    """The whole graph but the raw tables, which the baseline has just landed."""
-    keys = job.asset_layer.executable_asset_keys
-    return sorted(key for key in keys if not key.path[0].startswith("raw_"))
-
-
-def _run(
-    job: dg.JobDefinition,
-    instance: dg.DagsterInstance,
-    day: date,
-    keys: list[dg.AssetKey] | None = None,
-) -> list[dg.AssetMaterialization]:
-    """Materialise these assets for a day; what their syncs came to. Raises what went wrong."""
-    with watched():
-        result = job.execute_in_process(
-            instance=instance,
-            raise_on_error=False,
-            asset_selection=keys,
-            tags={AS_OF_DATE_TAG: day.isoformat()},
-            run_config={"loggers": {"steps": {}}},
-        )
-    failures = [event.step_failure_data.error for event in result.get_step_failure_events()]
-    for error in failures:
-        # the step's own error is the last of the chain
-        while error is not None and error.cause is not None:
-            error = error.cause
-        if error is None:
-            continue
-        words = error.message.strip().removeprefix(f"{error.cls_name}: ")
-        if error.cls_name in ("UserError", "BusyError"):
-            raise UserError(words.removeprefix(f"reverse_etl.errors.{error.cls_name}: "))
-        raise RunFailedError(words)
-    return [
-        event.materialization
-        for event in result.get_asset_materialization_events()
-        if event.asset_key is not None and event.asset_key.path[0] == "syncs"
-    ]
-
-
-def _summarise(settings: Settings, results: list[dg.AssetMaterialization]) -> bool:
-    console.rule("What came of it")
-    console.print(_customers(settings))
-    sent, clean = _syncs(results)
-    console.print(sent)
-    total = sum(_figure(result, "delivered") for result in results)
-    if total == 0 and clean:
-        console.print("Nothing new was sent: the tools already have it all.")
-    port = settings.environment.get("SANDBOX_PORT") or "8725"
-    console.print(f"\nWhat the tools received:  http://127.0.0.1:{port}")
-    console.print("The graph and its runs:   make ui, then http://127.0.0.1:3000")
-    console.print("What would change now:    .venv/bin/reverse-etl plan")
-    return clean
-
-
-def _customers(settings: Settings) -> Table:
-    with connected(settings.warehouse_path, read_only=True) as connection:
-        rows = connection.execute(
-            """
-            select stages.stage, customers.health_band, count(customers.customer_id)
-            from (values ('presales', 1), ('onboarding', 2), ('adoption', 3), ('growth', 4),
-                ('churned', 5)) as stages (stage, position)
-            left join marts.customers on stages.stage = customers.journey_stage
-            group by all order by any_value(stages.position)
-            """
-        ).fetchall()
-    bands = ("healthy", "watch", "risk", "unknown")
-    table = Table(title=f"Customers on {settings.as_of_date}", title_justify="left")
-    table.add_column("stage")
-    for band in bands:
-        table.add_column(band, justify="right")
-    for stage in dict.fromkeys(stage for stage, _, _ in rows):
-        counts = {band: count for name, band, count in rows if name == stage}
-        table.add_row(stage, *(str(counts.get(band, 0) or "·") for band in bands))
-    return table
-
-
-def _syncs(results: list[dg.AssetMaterialization]) -> tuple[Table, bool]:
-    table = Table(title="Syncs", title_justify="left")
-    table.add_column("sync", no_wrap=True)
-    for name in ("delivered", "rejected", "unknown"):
-        table.add_column(name, justify="right")
-    table.add_column("note")
-    clean = True
-    for result in sorted(results, key=lambda result: tuple(result.asset_key.path)):
-        figures = [_figure(result, name) for name in ("delivered", "rejected", "unknown")]
-        held = bool(result.metadata["held"].value)
-        clean = clean and not held and not any(figures[1:]) and not _figure(result, "retryable")
-        note = str(result.metadata["reason"].value)
-        table.add_row("/".join(result.asset_key.path[1:]), *map(str, figures), note)
-    return table, clean
-
-
-def _figure(result: dg.AssetMaterialization, name: str) -> int:
-    return int(str(result.metadata[name].value))
 
 
 if __name__ == "__main__":

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dagster_dbt import DbtProject
 
-from reverse_etl.errors import UserError
+from orchestration import manifest
 from reverse_etl.settings import Settings
 
-DBT = Path(sys.executable).parent / "dbt"
 AS_OF_DATE_TAG = "as_of_date"
 
 
@@ -40,59 +36,14 @@ def load_project(settings: Settings | None = None) -> Project:
     """
     settings = settings or Settings.from_environment()
     folder = settings.project_root / "dbt_project"
-    manifest = settings.manifest_path
-    if _is_older(manifest, settings.project_root):
-        parse(settings)
+    manifest.refresh(settings)
     return Project(
         settings=settings,
         dbt=DbtProject(
             project_dir=folder,
             profiles_dir=folder,
             target=settings.target,
-            target_path=manifest.parent,
+            target_path=settings.manifest_path.parent,
         ),
-        manifest=json.loads(manifest.read_text()),
+        manifest=json.loads(settings.manifest_path.read_text()),
     )
-
-
-def parse(settings: Settings) -> None:
-    """Write the manifest anew; a model that dbt cannot read is the user's to mend."""
-    folder = settings.project_root / "dbt_project"
-    settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
-    finished = subprocess.run(  # noqa: S603 - fixed program, no shell
-        [str(DBT), "--quiet", "parse", "--project-dir", str(folder), "--profiles-dir", str(folder)],
-        env=dbt_environment(settings),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if finished.returncode:
-        raise UserError(
-            f"dbt cannot parse dbt_project:\n{(finished.stdout + finished.stderr).strip()}"
-        )
-
-
-def dbt_environment(settings: Settings) -> dict[str, str]:
-    """What dbt's profile and clock read, absolute whatever the working directory."""
-    return {
-        **os.environ,
-        "WAREHOUSE_PATH": str(settings.warehouse_path),
-        "AS_OF_DATE": settings.as_of_date.isoformat(),
-        "DBT_TARGET": settings.target,
-        "DBT_TARGET_PATH": str(settings.manifest_path.parent),
-        # what dbt says is in Dagster's compute log already
-        "DBT_LOG_LEVEL_FILE": "none",
-    }
-
-
-def _is_older(manifest: Path, root: Path) -> bool:
-    if not manifest.is_file():
-        return True
-    folders = [root / "dbt_project" / name for name in ("models", "macros", "data_tests")] + [
-        root / "seeds/rules"
-    ]
-    files = [root / "dbt_project" / name for name in ("dbt_project.yml", "profiles.yml")]
-    parsed_at = manifest.stat().st_mtime
-    # a folder's own time tells of files that were removed
-    inputs = (path for folder in folders for path in (folder, *folder.rglob("*")))
-    return any(path.stat().st_mtime > parsed_at for path in (*files, *inputs))

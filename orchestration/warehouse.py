@@ -16,7 +16,8 @@ from dagster_dbt import (
 from packaging.version import Version
 
 from orchestration import landing
-from orchestration.project import AS_OF_DATE_TAG, DBT, Project, dbt_environment
+from orchestration.manifest import DBT, dbt_environment
+from orchestration.project import AS_OF_DATE_TAG, Project
 from reverse_etl.settings import Settings
 from reverse_etl.warehouse import connected
 
@@ -86,8 +87,6 @@ def model_assets(project: Project) -> dg.AssetsDefinition:
         built = []
         # unit tests try the SQL on invented rows: that is for the test suite, not for every day
         build = ["build", "--exclude-resource-type", "unit_test"]
-        # of a part of the graph only the tests that need no other part
-        build += ["--indirect-selection", "cautious"]
         for event in dbt.cli(build, context=context).stream():
             if isinstance(event, dg.Output):
                 built.append(event)
