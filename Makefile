@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: help env demo ui test test-all lint parse raw sandbox sandbox-stop clean
+.PHONY: help env demo ui test test-all bench lint parse raw sandbox sandbox-stop clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,9 @@ test: $(READY) ## run the tests
 
 test-all: $(READY) ## run the tests, the slow ones too
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+bench: $(READY) ## measure what one more day costs at 1x and 10x history
+	@$(BIN)/python -m benchmarks.daily_run
 
 lint: $(READY) ## sqlfluff, ruff and mypy
 	@$(BIN)/ruff check .
