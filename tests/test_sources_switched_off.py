@@ -52,14 +52,16 @@ def test_everything_is_built_without_it(project_copy: ProjectCopy, raw: Path, ca
     warehouse = Path(shutil.copy(raw, raw.with_name(f"{case}.duckdb")))
     with duckdb.connect(str(warehouse)) as connection:
         for name in off:
-            connection.execute(f"drop schema {SOURCES[name]['schema']} cascade")
+            connection.execute(f"drop schema if exists {SOURCES[name]['schema']} cascade")
     sources = {name: source | {"enabled": source["enabled"] and name not in off}
                for name, source in SOURCES.items()}  # fmt: skip
     without_tests = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
     variables = ("--vars", json.dumps({"sources": sources}))
     run_dbt(project_copy.root, warehouse, "build", *without_tests, *variables)
     left = {table.schema for table in raw_tables(manifest(project_copy), project_copy.root)}
-    assert left == {SOURCES[name]["schema"] for name in IN_USE if name not in off}
+    # our own deliveries come from the ledger, not from a file
+    from_files = [name for name in IN_USE if name != "activation"]
+    assert left == {SOURCES[name]["schema"] for name in from_files if name not in off}
     with duckdb.connect(str(warehouse)) as connection:
         [(customers,)] = connection.sql("select count(*) from marts.customers").fetchall()
         typed = connection.sql("select * from staging.stg_zendesk__tickets")
