@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: help env demo ui test test-all bench lint parse raw sandbox sandbox-stop clean
+.PHONY: help env demo ui test test-all bench docs lint parse raw sandbox sandbox-stop clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,9 @@ parse: $(READY) ## read the dbt project anew, so that reverse-etl sees a changed
 
 raw: $(READY) ## land seeds/raw in the warehouse, for working with dbt alone
 	@$(BIN)/python -m orchestration.landing
+
+docs: $(READY) ## write the documentation of every model and column to dbt_project/target/static_index.html
+	@cd dbt_project && WAREHOUSE_PATH=$(CURDIR)/data/warehouse.duckdb ../$(BIN)/dbt --quiet docs generate --static
 
 sandbox: $(READY) ## run the tools' sandbox in the foreground
 	@$(BIN)/reverse-etl sandbox
