@@ -26,7 +26,7 @@ CASES = {
     **{f"without_{name}": [name] for name in IN_USE},
     "with_billing_and_product_alone": [name for name in IN_USE if name not in SMALLEST],
 }
-QUICK = ("without_stripe", "with_billing_and_product_alone")
+QUICK = ("with_billing_and_product_alone",)
 
 
 @pytest.fixture(scope="module")
