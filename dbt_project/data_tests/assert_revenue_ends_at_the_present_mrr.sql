@@ -3,7 +3,6 @@
 -- clock say nothing about it. One that contradicts its own invoices is counted in marts.data_quality; many of them are a
 -- mistake of ours. Without a history this warns: a change of seats is seen with the invoice that bills it.
 {{ config(severity="error" if var('sources').stripe.loader == 'fivetran' else "warn") }}
-{% set share_in_doubt = 0.1 %}
 with
 
 revenue as (
@@ -112,7 +111,7 @@ final as (
     from compared
     where
         is_different = 1
-        and (select sum(every.is_different) > {{ share_in_doubt }} * count(*) from compared as every)
+        and (select sum(every.is_different) > {{ threshold('revenue_items_in_doubt_share') }} * count(*) from compared as every)
 
     union all
 
