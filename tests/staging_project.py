@@ -27,7 +27,8 @@ class Staging:
         project, ours = folder / "dbt_project", ROOT / "dbt_project"
         for part in ("macros", "snapshots"):
             shutil.copytree(ours / part, project / part)
-        for file in ("dbt_project.yml", "profiles.yml"):
+        (project / "models").mkdir()
+        for file in ("dbt_project.yml", "profiles.yml", "models/groups.yml"):
             shutil.copy2(ours / file, project / file)
         for source in ("stripe", "zendesk", "segment", "posthog"):
             staging = Path("models/staging") / source

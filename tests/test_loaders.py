@@ -249,7 +249,7 @@ def test_files_that_nobody_here_wrote_are_staged_with_every_key(staging: Staging
     warehouse = staging.warehouse()
     tables = {
         "stripe": "customer subscription_history subscription_item price product invoice"
-        " invoice_line_item",
+        " invoice_line_item coupon discount",
         "zendesk": "organization domain_name user ticket ticket_field_history",
     }
     with duckdb.connect(str(warehouse)) as connection:
@@ -275,4 +275,7 @@ def test_files_that_nobody_here_wrote_are_staged_with_every_key(staging: Staging
         model = "stg_" + table.removeprefix("raw_").replace(".", "__").replace('"', "") + "s"
         assert len(staged[model]) == ids, model
     assert [row["status"] for row in staged["stg_stripe__subscriptions"]] == ["active"]
-    assert all(row["loaded_at"] for rows in staged.values() for row in rows)
+    # discount_data.csv leaves the load time empty; its columns stand beside their headings
+    assert {model for model, rows in staged.items() for row in rows if not row["loaded_at"]} == {
+        "stg_stripe__discounts"
+    }

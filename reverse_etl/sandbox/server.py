@@ -301,12 +301,18 @@ class _Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         note = scope["exchange"] = Exchange()
-        status = 0
+        logged = False
+
+        def log(status: int) -> None:
+            nonlocal logged
+            elapsed = (time.perf_counter() - started) * 1000
+            self._sandbox.log(self._name, scope, status, note, round(elapsed, 2))
+            logged = True
 
         async def watched(message: Message) -> None:
-            nonlocal status
+            # Before the answer leaves: whoever has it may count it.
             if message["type"] == "http.response.start":
-                status = message["status"]
+                log(message["status"])
             await send(message)
 
         fault = self._sandbox.faults.take(self._name, scope["path"])
@@ -316,8 +322,8 @@ class _Gate:
             else:
                 await self._sandbox.faults.serve(fault, self._app, scope, receive, watched, note)
         finally:
-            elapsed = (time.perf_counter() - started) * 1000
-            self._sandbox.log(self._name, scope, status, note, round(elapsed, 2))
+            if not logged:
+                log(0)
 
 
 def _tracked(connections: Connections) -> type[asyncio.Protocol]:
