@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
 
 from reverse_etl.configuration import DestinationConfig
-from reverse_etl.errors import UserError
+from reverse_etl.errors import Denied, UserError
 from reverse_etl.planner import Change
 from reverse_etl.rate import Window
 from reverse_etl.spec import Kind, Sync
@@ -17,6 +18,7 @@ from reverse_etl.values import as_json
 
 Status = Literal["delivered", "rejected", "retryable", "unknown"]
 Action = Literal["add", "change", "clear", "archive", "remove"]
+FeedbackKind = Literal["unsubscribed", "bounced", "complained", "opened", "clicked"]
 
 ROUTING = frozenset(
     {"event_id", "email", "contact_name", "occurred_at", "owner_email", "owner_name"}
@@ -47,6 +49,29 @@ class Outcome:
     status: Status
     code: str = ""
     message: str = ""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whom an erasure or an opt-out is about: our own id, and the address in lower case."""
+
+    contact_id: str
+    email: str
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What a person did with what they were sent, as the tool tells it.
+
+    ``feedback_id`` is the tool's own id of the fact, or made of what makes it one, so that a fact
+    told twice is one. ``email`` is in lower case.
+    """
+
+    feedback_id: str
+    kind: FeedbackKind
+    email: str
+    occurred_at: datetime
+    detail: str = ""
 
 
 class ExternalIds(Protocol):
@@ -83,6 +108,27 @@ class Destination(ABC):
         Also asks for every credential: raises UserError when one is not set. Writes nothing.
         """
         return []
+
+    def erase(self, people: Sequence[Person]) -> list[Outcome]:
+        """Remove people from the tool for good; an outcome per contact_id. Somebody the tool does
+        not have counts as delivered: they are not there."""
+        words = f"A {self.config.type} destination keeps no people."
+        return [Outcome(person.contact_id, "delivered", "nothing kept", words) for person in people]
+
+    def unsubscribe(self, people: Sequence[Person]) -> list[Outcome]:
+        """Tell the tool that people want no commercial message any more, so that its own campaigns
+        stop too; an outcome per contact_id. Never the other way round."""
+        words = f"A {self.config.type} destination sends no campaigns of its own."
+        return [Outcome(person.contact_id, "delivered", "nothing sent", words) for person in people]
+
+    def pull(self, since: datetime) -> Iterator[Feedback]:
+        """Unsubscribes, bounces, complaints, opens and clicks since an instant, where the tool
+        lists them. May tell a fact again."""
+        yield from ()
+
+    def receive(self, headers: Mapping[str, str], body: bytes) -> list[Feedback]:
+        """The facts in a webhook of the tool's. Raises Denied when its signature is not valid."""
+        raise Denied(f"A {self.config.type} destination sends no webhooks.", code="unsigned")
 
     @property
     def account(self) -> str:
