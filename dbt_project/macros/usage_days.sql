@@ -19,7 +19,7 @@
         {{ return(none) }}
     {%- endif -%}
     {%- set columns = adapter.get_columns_in_relation(this) | map(attribute='name') | list -%}
-    {%- if 'batch_id' not in columns -%}
+    {%- if 'known_date' not in columns -%}
         {{ return(none) }}
     {%- endif -%}
     {%- set looked_until -%}

@@ -7,3 +7,8 @@
 {% macro days_before(day, days) -%}
     cast({{ dbt.dateadd('day', '-1 * ' ~ days, day) }} as date)
 {%- endmacro %}
+
+{# The first instant of the day after a day. #}
+{% macro next_day(day) -%}
+    cast({{ dbt.dateadd('day', 1, 'cast(' ~ day ~ ' as ' ~ dbt.type_timestamp() ~ ')') }} as {{ dbt.type_timestamp() }})
+{%- endmacro %}

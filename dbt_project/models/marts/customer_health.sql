@@ -1,4 +1,7 @@
--- Health at the clock, with how it moved. Customers without a live subscription have no health: `unknown`.
+-- Health at the clock: the published day under the present rules, in words too. Customers without a live subscription
+-- have no health: `unknown`.
+{% set dimensions = var('dimensions') %}
+
 with
 
 customers as (
@@ -9,13 +12,20 @@ customers as (
 
 history as (
 
-    select * from {{ ref('customer_health_history') }}
+    select *
+    from {{ ref('customer_health_history') }}
+    where
+        rules_version = {{ rules_version() }}
+        and as_of_date = {{ as_of_date() }}
 
 ),
 
-dimensions as (
+names as (
 
-    select * from {{ ref('health_dimensions') }}
+    select *
+    from {{ rules_in_one_row(
+        ref('health_dimensions'), 'dimension', dimensions, {'name_en': dbt.type_string(), 'name_ja': dbt.type_string()}
+    ) }} as one_row
 
 ),
 
@@ -24,29 +34,36 @@ final as (
     select
         customers.customer_id,
         {{ as_of_date() }} as as_of_date,
-        today.health_score,
-        coalesce(today.health_band, 'unknown') as health_band,
-        cast(coalesce(today.coverage, 0) as decimal(5, 4)) as coverage,
-        cast(today.health_score - week_ago.health_score as decimal(5, 2)) as health_change_7d,
-        cast(today.health_score - month_ago.health_score as decimal(5, 2)) as health_change_28d,
-        today.weakest_dimension,
-        dimensions.name_en as weakest_dimension_en,
-        dimensions.name_ja as weakest_dimension_ja
+        {{ rules_version() }} as rules_version,
+        history.health_score,
+        coalesce(history.health_band, 'unknown') as health_band,
+        cast(coalesce(history.coverage, 0) as decimal(5, 4)) as coverage,
+        history.health_change_7d,
+        history.health_change_28d,
+        history.peer_score,
+        history.weakest_dimension,
+        case history.weakest_dimension
+            {% for dimension in dimensions %}
+            when '{{ dimension }}' then names.{{ dimension }}_name_en
+            {% endfor %}
+        end as weakest_dimension_en,
+        case history.weakest_dimension
+            {% for dimension in dimensions %}
+            when '{{ dimension }}' then names.{{ dimension }}_name_ja
+            {% endfor %}
+        end as weakest_dimension_ja,
+        {% for dimension in dimensions %}
+        history.{{ dimension }}_score,
+        {% endfor %}
+        {% for dimension in dimensions %}
+        history.{{ dimension }}_driver,
+        {% endfor %}
+        {{ drivers_in_words('en', dimensions) }} as drivers_en,
+        {{ drivers_in_words('ja', dimensions) }} as drivers_ja
     from customers
-    left join history as today
-        on
-            customers.customer_id = today.customer_id
-            and today.as_of_date = {{ as_of_date() }}
-    left join history as week_ago
-        on
-            customers.customer_id = week_ago.customer_id
-            and week_ago.as_of_date = {{ days_before(as_of_date(), 7) }}
-    left join history as month_ago
-        on
-            customers.customer_id = month_ago.customer_id
-            and month_ago.as_of_date = {{ days_before(as_of_date(), 28) }}
-    left join dimensions
-        on today.weakest_dimension = dimensions.dimension
+    cross join names
+    left join history
+        on customers.customer_id = history.customer_id
 
 )
 

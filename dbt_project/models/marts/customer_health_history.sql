@@ -1,141 +1,247 @@
--- Points become a score: within a dimension by the weights of its measures, over the dimensions by theirs. What is
--- missing has no weight; too little left is `unknown`, never a colour.
+-- The health of every customer on every day, as it was published: dimensions weighted by the stage and tier of the day
+-- into a score, the score explained against peers, and its change over 7 and 28 days under the weights of the day.
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append_days',
+    full_refresh=false,
+    on_schema_change='append_new_columns',
+) }}
+{% set dimensions = var('dimensions') %}
+
 with
 
-measures as (
+scored as (
 
-    select * from {{ ref('int_customer_measures__scored') }}
-
-),
-
-customer_days as (
-
-    select * from {{ ref('int_customer_days__live') }}
+    select *
+    from {{ ref('int_customer_days__scored') }}
+    where
+        rules_version = {{ rules_version() }}
+        and as_of_date >= {{ first_scored_day() }}
 
 ),
 
-dimensions as (
+-- what days before are compared with: those of this build and those published
+earlier as (
 
-    select * from {{ ref('health_dimensions') }}
+    select
+        customer_id,
+        as_of_date,
+        {% for dimension in dimensions %}
+        {{ dimension }}_score{{ ',' if not loop.last }}
+        {% endfor %}
+    from scored
+    {% if is_incremental() %}
+
+    union all
+
+    select
+        customer_id,
+        as_of_date,
+        {% for dimension in dimensions %}
+        {{ dimension }}_score{{ ',' if not loop.last }}
+        {% endfor %}
+    from {{ this }}
+    where
+        rules_version = {{ rules_version() }}
+        and as_of_date < {{ first_scored_day() }}
+        and as_of_date >= {{ days_before(first_scored_day(), 28) }}
+    {% endif %}
+
+),
+
+weights as (
+
+    select * from {{ ref('health_weights') }}
+
+),
+
+peers as (
+
+    select *
+    from {{ ref('int_health_peers') }}
+    where rules_version = {{ rules_version() }}
 
 ),
 
 bands as (
 
-    select * from {{ ref('health_bands') }}
+    select *
+    from {{ rules_in_one_row(
+        ref('health_bands'), 'band', ['healthy', 'watch'], {'min_score': 'decimal(5, 2)'}
+    ) }} as one_row
 
 ),
 
-scored_dimensions as (
-
-    select
-        customer_id,
-        as_of_date,
-        dimension,
-        {{ ratio('sum(weight * points)', 'sum(weight)') }} as points
-    from measures
-    group by
-        customer_id,
-        as_of_date,
-        dimension
-
-),
-
-total_weight as (
-
-    select sum(weight) as weight
-    from dimensions
-
-),
-
+-- a dimension without a value has no weight
 weighted as (
 
     select
-        scored_dimensions.customer_id,
-        scored_dimensions.as_of_date,
-        {{ rounded(ratio('sum(dimensions.weight)', 'max(total_weight.weight)'), 5, 4) }} as coverage,
-        {{ rounded(ratio('sum(dimensions.weight * scored_dimensions.points)', 'sum(dimensions.weight)'), 5, 2) }}
-            as weighted_points
-    from scored_dimensions
-    inner join dimensions
-        on scored_dimensions.dimension = dimensions.dimension
-    cross join total_weight
-    group by
-        scored_dimensions.customer_id,
-        scored_dimensions.as_of_date
+        scored.customer_id,
+        scored.as_of_date,
+        scored.journey_stage,
+        scored.tier,
+        scored.tenure_band,
+        {% for dimension in dimensions %}
+        scored.{{ dimension }}_score,
+        peers.{{ dimension }}_score as {{ dimension }}_peers,
+        weights.{{ dimension }} as {{ dimension }}_full_weight,
+        case when scored.{{ dimension }}_score is null then 0 else weights.{{ dimension }} end as {{ dimension }}_weight,
+        case when scored.{{ dimension }}_score is null or week_ago.{{ dimension }}_score is null then 0 else weights.{{ dimension }} end
+            as {{ dimension }}_weight_7d,
+        case when scored.{{ dimension }}_score is null or month_ago.{{ dimension }}_score is null then 0 else weights.{{ dimension }} end
+            as {{ dimension }}_weight_28d,
+        scored.{{ dimension }}_score - week_ago.{{ dimension }}_score as {{ dimension }}_change_7d,
+        scored.{{ dimension }}_score - month_ago.{{ dimension }}_score as {{ dimension }}_change_28d{{ ',' if not loop.last }}
+        {% endfor %}
+    from scored
+    inner join weights
+        on
+            scored.journey_stage = weights.journey_stage
+            and scored.tier = weights.tier
+    left join peers
+        on
+            scored.tier = peers.tier
+            and scored.tenure_band = peers.tenure_band
+    left join earlier as week_ago
+        on
+            scored.customer_id = week_ago.customer_id
+            and week_ago.as_of_date = {{ days_before('scored.as_of_date', 7) }}
+    left join earlier as month_ago
+        on
+            scored.customer_id = month_ago.customer_id
+            and month_ago.as_of_date = {{ days_before('scored.as_of_date', 28) }}
 
 ),
 
--- the dimension that costs the most points, by its weight and how far it is from full marks
-ranked_losses as (
+summed as (
 
     select
-        scored_dimensions.customer_id,
-        scored_dimensions.as_of_date,
-        dimensions.dimension,
-        row_number() over (
-            partition by scored_dimensions.customer_id, scored_dimensions.as_of_date
-            order by dimensions.weight * (100 - scored_dimensions.points) desc, dimensions.dimension
-        ) as loss_rank
-    from scored_dimensions
-    inner join dimensions
-        on scored_dimensions.dimension = dimensions.dimension
-    where scored_dimensions.points < 100
+        weighted.*,
+        {{ columns_sum(dimensions, '_full_weight') }} as full_weight,
+        {{ columns_sum(dimensions, '_weight') }} as present_weight,
+        {{ columns_sum(dimensions, '_weight_7d') }} as present_weight_7d,
+        {{ columns_sum(dimensions, '_weight_28d') }} as present_weight_28d
+    from weighted
 
 ),
 
 covered as (
 
     select
-        customer_days.customer_id,
-        customer_days.as_of_date,
-        coalesce(weighted.coverage, 0) as coverage,
-        case when weighted.coverage >= {{ threshold('coverage_min') }} then weighted.weighted_points end as health_score
-    from customer_days
-    left join weighted
-        on
-            customer_days.customer_id = weighted.customer_id
-            and customer_days.as_of_date = weighted.as_of_date
+        summed.*,
+        {{ rounded(ratio('present_weight', 'full_weight'), 5, 4) }} as coverage,
+        present_weight >= {{ health_threshold('coverage_min') }} * full_weight as is_covered,
+        present_weight_7d >= {{ health_threshold('coverage_min') }} * full_weight as is_covered_7d,
+        present_weight_28d >= {{ health_threshold('coverage_min') }} * full_weight as is_covered_28d
+    from summed
 
 ),
 
--- the highest band whose minimum the score reaches
-banded as (
+explained as (
 
     select
-        covered.customer_id,
-        covered.as_of_date,
-        max(bands.min_score) as min_score
+        covered.*,
+        case when is_covered then {{ rounded(
+            ratio(weighted_sum(dimensions, '_weight', '_score'), 'present_weight'), 5, 2
+        ) }} end as health_score,
+        case when is_covered then {{ rounded(
+            ratio(weighted_sum(dimensions, '_weight', '_peers'), 'present_weight'), 5, 2
+        ) }} end as peer_score,
+        case when is_covered_7d then {{ rounded(
+            ratio(weighted_sum(dimensions, '_weight_7d', '_change_7d'), 'present_weight_7d'), 5, 2
+        ) }} end as health_change_7d,
+        case when is_covered_28d then {{ rounded(
+            ratio(weighted_sum(dimensions, '_weight_28d', '_change_28d'), 'present_weight_28d'), 5, 2
+        ) }} end as health_change_28d,
+        {% for dimension in dimensions %}
+        case when is_covered then {{ rounded(
+            ratio(
+                dimension ~ '_weight * (coalesce(' ~ dimension ~ '_score, 0) - coalesce(' ~ dimension ~ '_peers, 0))',
+                'present_weight'
+            ), 5, 2
+        ) }} end as {{ dimension }}_part{{ ',' if not loop.last }}
+        {% endfor %}
     from covered
-    inner join bands
-        on covered.health_score >= bands.min_score
-    group by
-        covered.customer_id,
-        covered.as_of_date
+
+),
+
+-- parts are rounded each; what that leaves over goes to the largest, so that they add up to the difference to the cent
+settled as (
+
+    select
+        explained.*,
+        health_score - peer_score - ({{ columns_sum(dimensions, '_part') }}) as left_over,
+        greatest(
+            {% for dimension in dimensions %}
+            abs({{ dimension }}_part){{ ',' if not loop.last }}
+            {% endfor %}
+        ) as largest_part
+    from explained
+
+),
+
+drivers as (
+
+    select
+        settled.*,
+        {% for dimension in dimensions %}
+        cast({{ dimension }}_part + case
+            when
+                abs({{ dimension }}_part) = largest_part
+                {% for before in dimensions[:loop.index0] %}
+                and abs({{ before }}_part) < largest_part
+                {% endfor %}
+                then left_over
+            else 0
+        end as decimal(5, 2)) as {{ dimension }}_driver{{ ',' if not loop.last }}
+        {% endfor %}
+    from settled
 
 ),
 
 final as (
 
     select
-        covered.customer_id,
-        covered.as_of_date,
-        covered.health_score,
-        coalesce(bands.band, 'unknown') as health_band,
-        cast(covered.coverage as decimal(5, 4)) as coverage,
-        ranked_losses.dimension as weakest_dimension
-    from covered
-    left join banded
-        on
-            covered.customer_id = banded.customer_id
-            and covered.as_of_date = banded.as_of_date
-    left join bands
-        on banded.min_score = bands.min_score
-    left join ranked_losses
-        on
-            covered.customer_id = ranked_losses.customer_id
-            and covered.as_of_date = ranked_losses.as_of_date
-            and ranked_losses.loss_rank = 1
+        ---------- ids
+        drivers.customer_id,
+        drivers.as_of_date,
+        {{ rules_version() }} as rules_version,
+        ---------- attributes
+        drivers.journey_stage,
+        drivers.tier,
+        drivers.tenure_band,
+        ---------- the score
+        drivers.health_score,
+        case
+            when drivers.health_score is null then 'unknown'
+            when drivers.health_score >= bands.healthy_min_score then 'healthy'
+            when drivers.health_score >= bands.watch_min_score then 'watch'
+            else 'risk'
+        end as health_band,
+        drivers.coverage,
+        drivers.health_change_7d,
+        drivers.health_change_28d,
+        ---------- what drives it
+        drivers.peer_score,
+        case
+            {% for dimension in dimensions %}
+            when drivers.{{ dimension }}_driver < 0 and drivers.{{ dimension }}_driver = least(
+                {% for other in dimensions %}
+                drivers.{{ other }}_driver{{ ',' if not loop.last }}
+                {% endfor %}
+            ) then '{{ dimension }}'
+            {% endfor %}
+        end as weakest_dimension,
+        {% for dimension in dimensions %}
+        drivers.{{ dimension }}_score,
+        {% endfor %}
+        {% for dimension in dimensions %}
+        drivers.{{ dimension }}_driver,
+        {% endfor %}
+        ---------- timestamps
+        {{ as_of_at() }} as published_at
+    from drivers
+    cross join bands
 
 )
 

@@ -25,9 +25,11 @@ subscription_months as (
 
 ),
 
-months as (
+lifetimes as (
 
-    select * from {{ ref('int_revenue_months') }}
+    select *
+    from {{ ref('int_lifetimes__expected') }}
+    where month = cast({{ dbt.date_trunc('month', as_of_date()) }} as date)
 
 ),
 
@@ -74,52 +76,6 @@ last_plans as (
 
 ),
 
--- each month that a customer began with revenue is a month in which it could leave
-exposed as (
-
-    select
-        coalesce(last_plans.plan_name, '') as plan_name,
-        sum(1) as exposed_months,
-        sum(case when customer_months.end_mrr = 0 then 1 else 0 end) as churns
-    from customer_months
-    inner join months
-        on customer_months.month = months.month
-    left join last_plans
-        on customer_months.customer_id = last_plans.customer_id
-    where
-        customer_months.start_mrr > 0
-        and months.is_complete
-        and customer_months.month >= cast({{ dbt.dateadd('month', '-1 * ' ~ threshold('ltv_window_months'), as_of_date()) }} as date)
-    group by coalesce(last_plans.plan_name, '')
-
-),
-
-base as (
-
-    select {{ ratio('sum(churns)', 'sum(exposed_months)') }} as monthly_churn
-    from exposed
-
-),
-
--- few churns say little: the base speaks for a plan with hardly any, and leans on the others
-plan_churn as (
-
-    select
-        exposed.plan_name,
-        case when exposed.churns >= {{ threshold('ltv_min_churns') }} then 'plan' else 'base' end as ltv_basis,
-        case
-            when exposed.churns >= {{ threshold('ltv_min_churns') }}
-                then {{ ratio(
-                    'exposed.churns + base.monthly_churn * ' ~ threshold('ltv_prior_months'),
-                    'exposed.exposed_months + ' ~ threshold('ltv_prior_months')
-                ) }}
-            else base.monthly_churn
-        end as monthly_churn
-    from exposed
-    cross join base
-
-),
-
 plan_prices as (
 
     select
@@ -147,8 +103,8 @@ measured as (
     select
         subscribed.customer_id,
         coalesce(customer_months.end_mrr, 0) as mrr,
-        coalesce(plan_churn.ltv_basis, 'base') as ltv_basis,
-        coalesce(plan_churn.monthly_churn, base.monthly_churn) as monthly_churn,
+        coalesce(lifetimes.ltv_basis, 'base') as ltv_basis,
+        coalesce(lifetimes.expected_months, {{ rounded(threshold('ltv_max_months'), 18, 2) }}) as expected_months,
         case
             when subscribed.seats_bought > 0 and customers.employees > 0
                 then {{ ratio(
@@ -159,15 +115,14 @@ measured as (
     from subscribed
     inner join customers
         on subscribed.customer_id = customers.customer_id
-    cross join base
     left join customer_months
         on
             subscribed.customer_id = customer_months.customer_id
             and customer_months.month = cast({{ dbt.date_trunc('month', as_of_date()) }} as date)
     left join last_plans
         on subscribed.customer_id = last_plans.customer_id
-    left join plan_churn
-        on last_plans.plan_name = plan_churn.plan_name
+    left join lifetimes
+        on coalesce(last_plans.plan_name, '') = lifetimes.plan_name
     left join plan_steps
         on subscribed.plan_name = plan_steps.plan_name
 
@@ -179,10 +134,7 @@ expected as (
         customer_id,
         ltv_basis,
         {{ rounded('potential_ratio', 18, 2) }} as potential_ratio,
-        case
-            when monthly_churn * {{ threshold('ltv_max_months') }} > 1 then {{ rounded(ratio('1', 'monthly_churn'), 18, 2) }}
-            else {{ rounded(threshold('ltv_max_months'), 18, 2) }}
-        end as expected_months,
+        expected_months,
         mrr
     from measured
 

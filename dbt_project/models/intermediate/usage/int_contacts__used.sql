@@ -11,6 +11,7 @@ final as (
 
     select
         contact_id,
+        min(customer_id) as customer_id,
         max(last_used_at) as last_active_at,
         count(distinct case
             when usage_date > {{ days_before(as_of_date(), 28) }} then usage_date
@@ -18,6 +19,9 @@ final as (
         count(distinct case
             when usage_date > {{ days_before(as_of_date(), 28) }} and feature <> 'app' then feature
         end) as features_28d,
+        count(distinct case
+            when usage_date > {{ days_before(as_of_date(), 28) }} and is_key_feature then feature
+        end) as key_features_28d,
         count(distinct case
             when usage_date > {{ days_before(as_of_date(), 28) }} then module
         end) as modules_28d,

@@ -31,11 +31,12 @@ arrivals as (
 
 ),
 
--- an event that arrived twice counts once, as it was landed last
+-- an event that arrived twice counts once, as it was landed last; it was known when it arrived first
 ranked as (
 
     select
         arrivals.*,
+        min(received_at) over (partition by source_name, event_id) as first_received_at,
         row_number() over (
             partition by source_name, event_id
             order by received_at desc, occurred_at desc
@@ -53,6 +54,7 @@ events as (
         event_name,
         event_name = 'error_encountered' as is_error,
         cast(occurred_at as date) as usage_date,
+        greatest(cast(occurred_at as date), cast(first_received_at as date)) as known_date,
         occurred_at,
         received_at,
         lag(occurred_at) over (
@@ -72,6 +74,7 @@ counted as (
         workspace_id,
         event_name,
         usage_date,
+        known_date,
         sum(case when is_error then 0 else 1 end) as uses,
         sum(case when is_error then 1 else 0 end) as errors,
         sum(case
@@ -94,7 +97,8 @@ counted as (
         user_id,
         workspace_id,
         event_name,
-        usage_date
+        usage_date,
+        known_date
 
 ),
 
@@ -119,6 +123,7 @@ final as (
         is_key_feature,
         is_first_value,
         usage_date,
+        known_date,
         example_event_id,
         '{{ invocation_id }}' as batch_id,
         ---------- measures

@@ -1,15 +1,35 @@
--- Share of the mails of the last 90 days that a person opened or clicked; nothing where no mail was delivered.
+-- Share of the mails of the last 90 days that a person opened or clicked; nothing where no mail was delivered. A reaction
+-- counts from its own day on, for as long as its mail does.
+{%- set mails -%}
+    (select customer_id, delivered_date, case when reacted_date is not null then greatest(reacted_date, delivered_date) end as reacted_date from {{ ref('int_mails__engaged') }})
+{%- endset %}
+{%- set changes -%}
+    (
+        select customer_id, delivered_date as on_date, 1 as mails, 0 as reactions from {{ mails }} as delivered
+        union all
+        select customer_id, reacted_date as on_date, 0 as mails, 1 as reactions
+        from {{ mails }} as reacted
+        where {{ days_between('delivered_date', 'reacted_date') }} < 90
+        union all
+        select
+            customer_id,
+            {{ days_before('delivered_date', -90) }} as on_date,
+            -1 as mails,
+            case when {{ days_between('delivered_date', 'reacted_date') }} < 90 then -1 else 0 end as reactions
+        from {{ mails }} as gone
+    )
+{%- endset %}
 with
 
 customer_days as (
 
-    select * from {{ ref('int_customer_days__live') }}
+    select * from {{ ref('int_customer_days') }}
 
 ),
 
-mails as (
+totals as (
 
-    select * from {{ ref('int_mails__engaged') }}
+    select * from {{ running_totals(changes, ['mails', 'reactions']) }} as running
 
 ),
 
@@ -18,16 +38,14 @@ final as (
     select
         customer_days.customer_id,
         customer_days.as_of_date,
-        {{ ratio('count(case when mails.reacted_date <= customer_days.as_of_date then 1 end)', 'count(*)') }} as raw_value
+        {{ ratio('totals.reactions', 'totals.mails') }} as raw_value,
+        customer_days.mail_age_days as age_days
     from customer_days
-    inner join mails
+    inner join totals
         on
-            customer_days.customer_id = mails.customer_id
-            and mails.delivered_date <= customer_days.as_of_date
-            and mails.delivered_date > {{ days_before('customer_days.as_of_date', 90) }}
-    group by
-        customer_days.customer_id,
-        customer_days.as_of_date
+            customer_days.customer_id = totals.customer_id
+            and customer_days.as_of_date = totals.as_of_date
+    where totals.mails > 0
 
 )
 

@@ -1,16 +1,17 @@
 -- Tickets about defects (incidents and problems) that the customer opened in the last 60 days. Questions do not count:
 -- people who ask are people who try.
+{% set totals = running_totals(summed_in_days("(select * from " ~ ref('int_tickets__attributed') ~ " where ticket_kind in ('incident', 'problem'))", 'created_date', {'counted': '1'}, 60), ['counted']) %}
 with
 
 customer_days as (
 
-    select * from {{ ref('int_customer_days__live') }}
+    select * from {{ ref('int_customer_days') }}
 
 ),
 
-tickets as (
+totals as (
 
-    select * from {{ ref('int_tickets__attributed') }}
+    select * from {{ totals }} as running
 
 ),
 
@@ -19,17 +20,13 @@ final as (
     select
         customer_days.customer_id,
         customer_days.as_of_date,
-        count(tickets.ticket_id) as raw_value
+        cast(totals.counted as double precision) as raw_value,
+        customer_days.support_age_days as age_days
     from customer_days
-    left join tickets
+    inner join totals
         on
-            customer_days.customer_id = tickets.customer_id
-            and tickets.ticket_kind in ('incident', 'problem')
-            and tickets.created_date <= customer_days.as_of_date
-            and tickets.created_date > {{ days_before('customer_days.as_of_date', 60) }}
-    group by
-        customer_days.customer_id,
-        customer_days.as_of_date
+            customer_days.customer_id = totals.customer_id
+            and customer_days.as_of_date = totals.as_of_date
 
 )
 

@@ -1,5 +1,32 @@
 -- Contacts active in the last 90 days as a share of the seats bought: seats that are used at all.
-{{ usage_measure(
-    value=ratio('count(distinct usage_daily.contact_id)', 'max(customer_days.seats_bought)'),
-    days=90
-) }}
+{% set counted = running_totals(distinct_in_days(things_used('contact_id'), 90), ['counted']) %}
+with
+
+customer_days as (
+
+    select * from {{ ref('int_customer_days') }}
+
+),
+
+counted as (
+
+    select * from {{ counted }} as totals
+
+),
+
+final as (
+
+    select
+        customer_days.customer_id,
+        customer_days.as_of_date,
+        {{ ratio('counted.counted', 'customer_days.seats_bought') }} as raw_value,
+        customer_days.product_usage_age_days as age_days
+    from customer_days
+    inner join counted
+        on
+            customer_days.customer_id = counted.customer_id
+            and customer_days.as_of_date = counted.as_of_date
+
+)
+
+select * from final
