@@ -190,9 +190,11 @@ engagement_touches as (
         engagements.occurred_at,
         case
             when engagements.engagement_type = 'meeting' and engagements.is_completed then engagements.occurred_at
+            when engagements.engagement_type = 'call' and engagements.outcome = 'connected' then engagements.occurred_at
         end as reacted_at,
         case
             when engagements.engagement_type = 'meeting' and engagements.is_completed then 'attended'
+            when engagements.engagement_type = 'call' and engagements.outcome = 'connected' then 'replied'
             else 'none'
         end as reaction
     from engagements
