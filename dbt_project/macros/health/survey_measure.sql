@@ -15,7 +15,7 @@
                     answers.*,
                     row_number() over (
                         partition by coalesce(contact_id, answer_id), answered_date
-                        order by answered_at desc, answer_id desc
+                        order by answered_at desc, answer_id desc, answer
                     ) as recency
                 from {{ ref('int_survey_answers__attributed') }} as answers
                 where survey = '{{ survey }}'
@@ -41,7 +41,7 @@
                         answers.*,
                         row_number() over (
                             partition by coalesce(contact_id, answer_id), answered_date
-                            order by answered_at desc, answer_id desc
+                            order by answered_at desc, answer_id desc, answer
                         ) as recency
                     from {{ ref('int_survey_answers__attributed') }} as answers
                     where survey = '{{ survey }}'
