@@ -21,7 +21,7 @@ Action = Literal["add", "change", "clear", "archive", "remove"]
 FeedbackKind = Literal["unsubscribed", "bounced", "complained", "opened", "clicked"]
 
 ROUTING = frozenset(
-    {"event_id", "email", "contact_name", "occurred_at", "owner_email", "owner_name"}
+    {"event_id", "subject", "email", "contact_name", "occurred_at", "owner_email", "owner_name"}
 )
 """Columns of a trigger that address it. Tools with fields of their own for them do not get them
 again as properties of the event."""

@@ -31,6 +31,12 @@ touchpoints as (
 
 ),
 
+time_zones as (
+
+    select * from {{ ref('time_zones') }}
+
+),
+
 linked as (
 
     select distinct contact_id
@@ -100,8 +106,12 @@ described as (
         contacts.has_opted_out or suppressions.unsubscribed_at is not null or suppressions.complained_at is not null
             as is_unsubscribed,
         suppressions.bounced_at is not null as is_bounced,
-        linked.contact_id is not null as is_linked_to_visitor
+        linked.contact_id is not null as is_linked_to_visitor,
+        time_zones.time_zone as known_time_zone
     from contacts
+    -- HubSpot writes asia_slash_tokyo; a name that no calendar knows is none
+    left join time_zones
+        on replace(lower(contacts.time_zone), '_slash_', '/') = time_zones.spelling
     left join contact_usage
         on contacts.contact_id = contact_usage.contact_id
     left join suppressions
@@ -131,7 +141,7 @@ final as (
         full_name,
         job_title,
         language,
-        time_zone,
+        known_time_zone as time_zone,
         country,
         case
             when buying_role = 'DECISION_MAKER' then 'decision_maker'

@@ -61,38 +61,56 @@ ranked as (
             order by uses desc, feature
         ) as use_rank
     from abandoned
+    where {{ is_candidate('opened_date') }}
+
+),
+
+opened as (
+
+    select
+        ranked.*,
+        ranked.feature as subject
+    from ranked
+    inner join customers
+        on ranked.customer_id = customers.customer_id
+    inner join contacts
+        on ranked.contact_id = contacts.contact_id
     where
-        opened_date <= {{ as_of_date() }}
-        and opened_date > {{ days_before(as_of_date(), 'cast(' ~ threshold('episode_days') ~ ' as integer)') }}
+        ranked.use_rank = 1
+        and customers.journey_stage in ('onboarding', 'adoption', 'growth')
+        -- still at work in the product since
+        and contacts.last_active_at > {{ dbt.dateadd('day', '7', 'ranked.last_used_at') }}
+
+),
+
+identified as (
+
+    select * from {{ episodes('feature_unused', 'opened') }} as known_episodes
 
 ),
 
 final as (
 
     select
-        {{ hashed_id(["'feature_unused'", 'ranked.contact_id', 'ranked.feature', 'ranked.last_used_date']) }} as event_id,
-        ranked.customer_id,
-        ranked.contact_id,
+        identified.event_id,
+        identified.customer_id,
+        identified.contact_id,
+        identified.subject,
         contacts.email,
         contacts.full_name as contact_name,
         contacts.language,
-        cast(ranked.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
         customers.customer_name,
-        ranked.feature,
+        identified.feature,
         case contacts.language when 'ja' then features.feature_name_ja else features.feature_name_en end as feature_name,
-        {{ days_between('ranked.last_used_at', as_of_date()) }} as days_unused
-    from ranked
+        {{ days_between('identified.last_used_at', as_of_date()) }} as days_unused
+    from identified
     inner join contacts
-        on ranked.contact_id = contacts.contact_id
+        on identified.contact_id = contacts.contact_id
     inner join customers
-        on contacts.customer_id = customers.customer_id
+        on identified.customer_id = customers.customer_id
     inner join features
-        on ranked.feature = features.feature
-    where
-        ranked.use_rank = 1
-        and customers.journey_stage in ('onboarding', 'adoption', 'growth')
-        -- still at work in the product since
-        and contacts.last_active_at > {{ dbt.dateadd('day', '7', 'ranked.last_used_at') }}
+        on identified.feature = features.feature
 
 )
 

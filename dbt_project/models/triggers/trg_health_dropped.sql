@@ -1,5 +1,5 @@
 -- The health of a customer fell well below where it stood four weeks before: their success manager should know today.
--- One episode per fall: it opens on the first day of the drop.
+-- One episode per fall: it opens on the first day of the drop, and is over when most of it has been made good.
 {{ config(meta={"sync": {
     "kind": "trigger",
     "channel": "owner_alert",
@@ -11,7 +11,12 @@ with
 
 history as (
 
-    select * from {{ ref('customer_health_history') }}
+    select *
+    from {{ ref('customer_health_history') }}
+    where
+        rules_version = {{ rules_version() }}
+        and as_of_date <= {{ as_of_date() }}
+        and as_of_date > {{ days_before(as_of_date(), 180) }}
 
 ),
 
@@ -27,60 +32,66 @@ health as (
 
 ),
 
+-- days that can be compared with four weeks before
 compared as (
 
     select
-        today.customer_id,
-        today.as_of_date,
-        today.health_score,
-        month_ago.health_score as previous_health_score,
-        -- empty where the two days cannot be compared
-        month_ago.health_score - today.health_score >= {{ threshold('health_drop_points') }} as is_dropped
-    from history as today
-    left join history as month_ago
-        on
-            today.customer_id = month_ago.customer_id
-            and month_ago.as_of_date = {{ days_before('today.as_of_date', 28) }}
+        customer_id,
+        as_of_date,
+        health_score,
+        health_change_28d
+    from history
+    where health_change_28d is not null
 
 ),
 
--- the day before tells whether the drop is new; where it cannot tell, nothing opens
 opened as (
 
     select
-        compared.*,
-        lag(is_dropped) over (
-            partition by customer_id
-            order by as_of_date
-        ) as was_dropped
-    from compared
+        crossed.customer_id,
+        cast(null as {{ dbt.type_string() }}) as contact_id,
+        '' as subject,
+        crossed.opened_date
+    from {{ crossed_days(
+        'compared', 'customer_id', 'as_of_date',
+        'health_change_28d <= -1 * ' ~ threshold('health_drop_points'),
+        'health_change_28d > -1 * ' ~ threshold('health_drop_exit_points')
+    ) }} as crossed
+    where {{ is_candidate('crossed.opened_date') }}
+
+),
+
+identified as (
+
+    select * from {{ episodes('health_dropped', 'opened') }} as known_episodes
 
 ),
 
 final as (
 
     select
-        {{ hashed_id(["'health_dropped'", 'opened.customer_id', 'opened.as_of_date']) }} as event_id,
-        opened.customer_id,
-        cast(null as {{ dbt.type_string() }}) as contact_id,
+        identified.event_id,
+        identified.customer_id,
+        identified.contact_id,
+        identified.subject,
         customers.csm_owner_email as owner_email,
         customers.csm_owner_name as owner_name,
-        cast(opened.as_of_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
         customers.customer_name,
         customers.journey_stage,
-        opened.health_score,
-        opened.previous_health_score,
+        compared.health_score,
+        cast(compared.health_score - compared.health_change_28d as decimal(5, 2)) as previous_health_score,
         health.weakest_dimension_en as reason_en,
         health.weakest_dimension_ja as reason_ja
-    from opened
+    from identified
+    inner join compared
+        on
+            identified.customer_id = compared.customer_id
+            and identified.opened_date = compared.as_of_date
     inner join customers
-        on opened.customer_id = customers.customer_id
+        on identified.customer_id = customers.customer_id
     inner join health
-        on opened.customer_id = health.customer_id
-    where
-        opened.is_dropped
-        and not coalesce(opened.was_dropped, true)
-        and opened.as_of_date > {{ days_before(as_of_date(), 'cast(' ~ threshold('episode_days') ~ ' as integer)') }}
+        on identified.customer_id = health.customer_id
 
 )
 

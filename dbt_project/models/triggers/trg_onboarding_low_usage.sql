@@ -70,9 +70,7 @@ first_week as (
             started.customer_id = usage_daily.customer_id
             and usage_daily.usage_date >= started.start_date
             and usage_daily.usage_date < started.check_date
-    where
-        started.check_date <= {{ as_of_date() }}
-        and started.check_date > {{ days_before(as_of_date(), 'cast(' ~ threshold('episode_days') ~ ' as integer)') }}
+    where {{ is_candidate('started.check_date') }}
     group by
         started.customer_id,
         started.start_date,
@@ -80,26 +78,46 @@ first_week as (
 
 ),
 
-final as (
+opened as (
 
     select
-        {{ hashed_id(["'onboarding_low_usage'", 'contacts.contact_id', 'first_week.start_date']) }} as event_id,
-        first_week.customer_id,
+        first_week.*,
         contacts.contact_id,
-        contacts.email,
-        contacts.language,
-        cast(first_week.check_date as {{ dbt.type_timestamp() }}) as occurred_at,
-        customers.customer_name,
-        cast(first_week.active_days as integer) as active_days_7d,
-        {{ days_between('first_week.start_date', as_of_date()) }} as days_since_start
+        '' as subject,
+        first_week.check_date as opened_date
     from first_week
-    inner join customers
-        on first_week.customer_id = customers.customer_id
     inner join contacts
         on first_week.customer_id = contacts.customer_id
     where
         first_week.active_days <= {{ threshold('low_usage_max_active_days') }}
         and contacts.role in ('admin', 'operator')
+
+),
+
+identified as (
+
+    select * from {{ episodes('onboarding_low_usage', 'opened') }} as known_episodes
+
+),
+
+final as (
+
+    select
+        identified.event_id,
+        identified.customer_id,
+        identified.contact_id,
+        identified.subject,
+        contacts.email,
+        contacts.language,
+        cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        customers.customer_name,
+        cast(identified.active_days as integer) as active_days_7d,
+        {{ days_between('identified.start_date', as_of_date()) }} as days_since_start
+    from identified
+    inner join customers
+        on identified.customer_id = customers.customer_id
+    inner join contacts
+        on identified.contact_id = contacts.contact_id
 
 )
 
