@@ -5,15 +5,27 @@
 
 {#
     An instant in UTC, as a timestamp without a zone. Reads typed timestamps, ISO text with an offset, `Z`, a zone's
-    name (not on Postgres) or nothing (then it is UTC), and epoch seconds (9 to 11 digits) or milliseconds (12 to 14),
-    as number or text.
+    name (not on Postgres) or nothing (then it is UTC), and epoch seconds (9 to 11 digits), milliseconds (12 to 14) or
+    microseconds (15 to 17), as number or text.
 #}
 {% macro utc_timestamp(column) -%}
     {{ return(adapter.dispatch('utc_timestamp')(column)) }}
 {%- endmacro %}
 
-{% macro whole_number(column) -%}
-    {{ return(adapter.dispatch('try_cast_as')(column, 'bigint')) }}
+{# A whole number; one beyond `at_most`, either way, is no number that anybody meant. Amounts in minor units go further. #}
+{% macro whole_number(column, at_most=2147483647) -%}
+    {%- set number = adapter.dispatch('try_cast_as')(column, 'bigint') -%}
+    case when {{ number }} between -{{ at_most }} and {{ at_most }} then {{ number }} end
+{%- endmacro %}
+
+{# An amount in a currency's minor units: up to a hundred million of the major unit, ten thousand million yen. #}
+{% macro minor_units(column) -%}
+    {{ return(whole_number(column, 10000000000)) }}
+{%- endmacro %}
+
+{# Seats, or a quantity of anything that is sold: at most a million. #}
+{% macro quantity_sold(column) -%}
+    {{ return(whole_number(column, 1000000)) }}
 {%- endmacro %}
 
 {% macro decimal_number(column, precision=18, scale=2) -%}
@@ -53,6 +65,8 @@
             then make_timestamp(cast(try_cast({{ text }} as decimal(38, 6)) * 1000000 as bigint))
         when regexp_full_match({{ text }}, '\d{12,14}')
             then make_timestamp(try_cast({{ text }} as bigint) * 1000)
+        when regexp_full_match({{ text }}, '\d{15,17}')
+            then make_timestamp(try_cast({{ text }} as bigint))
     end
 {%- endmacro %}
 
@@ -96,6 +110,7 @@
             end
         when {{ text }} ~ '^\d{9,11}([.]\d+)?$' then to_timestamp(cast({{ text }} as double precision)) at time zone 'UTC'
         when {{ text }} ~ '^\d{12,14}$' then to_timestamp(cast({{ text }} as double precision) / 1000) at time zone 'UTC'
+        when {{ text }} ~ '^\d{15,17}$' then to_timestamp(cast({{ text }} as double precision) / 1000000) at time zone 'UTC'
     end
 {%- endmacro %}
 
@@ -121,6 +136,7 @@
         when {{ text }} rlike '^[0-9]{4}[-/]' then try_cast(replace({{ text }}, '/', '-') as timestamp)
         when {{ text }} rlike '^[0-9]{9,11}([.][0-9]+)?$' then timestamp_micros(cast(cast({{ text }} as decimal(38, 6)) * 1000000 as bigint))
         when {{ text }} rlike '^[0-9]{12,14}$' then timestamp_millis(cast({{ text }} as bigint))
+        when {{ text }} rlike '^[0-9]{15,17}$' then timestamp_micros(cast({{ text }} as bigint))
     end
 {%- endmacro %}
 

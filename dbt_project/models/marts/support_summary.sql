@@ -131,7 +131,7 @@ ces as (
 
     select
         contacts.customer_id,
-        count(*) as ces_answers_180d,
+        count(ces_answers.score) as ces_answers_180d,
         avg(case
             when ces_answers.higher_is_better
                 then {{ ratio('ces_answers.score - ces_answers.scale_min', 'ces_answers.scale_max - ces_answers.scale_min') }}

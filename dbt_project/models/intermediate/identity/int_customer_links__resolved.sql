@@ -61,7 +61,11 @@ organization_domains as (
 
 groups as (
 
-    select * from {{ ref('stg_segment__groups') }}
+    select *
+    from {{ sources_union(
+        {'segment': 'stg_segment__groups', 'posthog': 'stg_posthog__groups'},
+        {'workspace_id': dbt.type_string(), 'domain': dbt.type_string()},
+    ) }}
 
 ),
 

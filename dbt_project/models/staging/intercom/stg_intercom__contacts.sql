@@ -75,7 +75,7 @@ known as (
     select *
     from renamed
     where
-        created_at <= {{ as_of_at() }}
+        {{ not_after_clock('created_at') }}
         or role = 'admin'
 
 )
