@@ -147,72 +147,113 @@
         'goal': {'times': ['created_at', 'due_on', 'achieved_at'], 'at': ['created_at']},
     },
 } %}
+{% set text = dbt.type_string() %}
+{% set times_at_most = 10 %}
+{% set numbers_at_most = 2 %}
+{% set at_at_most = 3 %}
 with
 
--- every row of every raw table that is in use: its key, which of the rows with that key it is, what of it can be read
+-- every row of every raw table that is in use: its key, which of the rows with that key it is, what is to be read of it
 raw_rows as (
 
     {% for source_name, tables in raw_tables.items() if var('sources')[source_name].enabled %}
     {% for table, told in tables.items() %}
     {% set key = told.key or ['id'] %}
-    {% set times = told.times or [] %}
-    {% set numbers = told.numbers or {} %}
-    {% set columns = key + times + numbers.keys() | list + (told.at or []) %}
+    {% set numbers = (told.numbers or {}).items() | list %}
+    {% set at = told.at or [] %}
+    {# first those that tell when it happened, then those that tell what is known at the clock #}
+    {% set dated = at + ([told.arrived] if told.arrived else []) %}
+    {% set times = (dated + (told.times or [])) | unique | list %}
+    {% set columns = (key + times + (told.numbers or {}).keys() | list) | unique | list %}
     select
         '{{ source_name }}' as source,
         '{{ table }}' as raw_table,
-        cast({{ key[0] }} as {{ dbt.type_string() }}) as row_key,
-        row_number() over (partition by {{ key | join(', ') }} order by {{ key[0] }}) as key_rank,
-        {% if times %}
-        {% for column in times %}
-        {{ 'or ' if not loop.first }}({{ utc_timestamp(adapter.quote(column)) }} is null and {{ is_filled(adapter.quote(column)) }})
+        cast({{ key[0] }} as {{ text }}) as row_key,
+        {{ at | length if told.is_event else 0 }} as times_needed,
+        {{ dated | length }} as times_by_clock,
+        {% for place in range(times_at_most) %}
+        {{ 'cast(' ~ adapter.quote(times[place]) ~ ' as ' ~ text ~ ')' if place < times | length else 'null' }} as time_{{ place }},
         {% endfor %}
-        {% else %}
-        false
-        {% endif %}
-        as has_unreadable_time,
-        {% if numbers %}
-        {% for column, at_most in numbers.items() %}
-        {{ 'or ' if not loop.first }}({{ whole_number(adapter.quote(column), at_most) }} is null and {{ is_filled(adapter.quote(column)) }})
+        {% for place in range(numbers_at_most) %}
+        {{ 'cast(' ~ adapter.quote(numbers[place][0]) ~ ' as ' ~ text ~ ')' if place < numbers | length else 'null' }} as number_{{ place }},
+        {{ numbers[place][1] if place < numbers | length else 0 }} as number_{{ place }}_at_most,
         {% endfor %}
-        {% else %}
-        false
-        {% endif %}
-        as has_unreadable_number,
-        {{ told.is_event or false }}{% for column in told.at if told.is_event %} and not {{ is_filled(adapter.quote(column)) }}{% endfor %}
-        as is_without_time,
-        coalesce(
-            {% for column in told.at or [] %}
-            {{ utc_timestamp(adapter.quote(column)) }} > {{ as_of_at() }},
-            {% endfor %}
-            false
-        )
-        {% if told.arrived %}
-        or coalesce({{ utc_timestamp(adapter.quote(told.arrived)) }} > {{ as_of_at() }}, false)
-        {% endif %}
-        as is_after_clock
+        row_number() over (partition by {{ key | join(', ') }} order by {{ key[0] }}) as key_rank
     from {{
         stripe(table) if source_name == 'stripe'
         else zendesk(table) if source_name == 'zendesk'
         else posthog_events() if source_name == 'posthog'
-        else landed(source_name, table, columns | unique | list, optional=true)
+        else landed(source_name, table, columns, optional=true)
     }}
 
     union all
 
     {% endfor %}
     {% endfor %}
-    -- so that there is something to read with every source switched off
+    -- so that there is something to read with every source switched off, and every column has its type
     select
-        cast(null as {{ dbt.type_string() }}) as source,
-        cast(null as {{ dbt.type_string() }}) as raw_table,
-        cast(null as {{ dbt.type_string() }}) as row_key,
-        cast(null as bigint) as key_rank,
-        false as has_unreadable_time,
-        false as has_unreadable_number,
-        false as is_without_time,
-        false as is_after_clock
+        cast(null as {{ text }}) as source,
+        cast(null as {{ text }}) as raw_table,
+        cast(null as {{ text }}) as row_key,
+        cast(null as integer) as times_needed,
+        cast(null as integer) as times_by_clock,
+        {% for place in range(times_at_most) %}
+        cast(null as {{ text }}) as time_{{ place }},
+        {% endfor %}
+        {% for place in range(numbers_at_most) %}
+        cast(null as {{ text }}) as number_{{ place }},
+        cast(null as bigint) as number_{{ place }}_at_most,
+        {% endfor %}
+        cast(null as bigint) as key_rank
     where 1 = 0
+
+),
+
+-- what was read of it, and whether there was anything to read
+read as (
+
+    select
+        {% for place in range(times_at_most) %}
+        {{ utc_timestamp('time_' ~ place) }} as read_{{ place }},
+        {{ is_filled('time_' ~ place) }} as is_filled_{{ place }},
+        {% endfor %}
+        raw_rows.*
+    from raw_rows
+
+),
+
+judged as (
+
+    select
+        source,
+        raw_table,
+        row_key,
+        key_rank,
+        (
+            {% for place in range(times_at_most) %}
+            {{ 'or ' if not loop.first }}(is_filled_{{ place }} and read_{{ place }} is null)
+            {% endfor %}
+        ) as has_unreadable_time,
+        (
+            {% for place in range(numbers_at_most) %}
+            {{ 'or ' if not loop.first }}(
+                {{ is_filled('number_' ~ place) }}
+                and {{ whole_number('number_' ~ place, 'number_' ~ place ~ '_at_most') }} is null
+            )
+            {% endfor %}
+        ) as has_unreadable_number,
+        (
+            times_needed > 0
+            {% for place in range(at_at_most) %}
+            and (times_needed <= {{ place }} or not is_filled_{{ place }})
+            {% endfor %}
+        ) as is_without_time,
+        (
+            {% for place in range(at_at_most) %}
+            {{ 'or ' if not loop.first }}(times_by_clock > {{ place }} and coalesce(read_{{ place }} > {{ as_of_at() }}, false))
+            {% endfor %}
+        ) as is_after_clock
+    from read
 
 ),
 
@@ -231,7 +272,7 @@ broken as (
         source,
         {{ dbt.concat(['raw_table', "'_" ~ rule ~ "'"]) }} as rule,
         row_key
-    from raw_rows
+    from judged
     where {{ condition }}
     {% if not loop.last %}
 

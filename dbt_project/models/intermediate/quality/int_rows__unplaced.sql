@@ -271,7 +271,12 @@ usage_without_customer as (
 usage_before_start as (
 
     select
-        {{ rule_count(product_source, 'usage_before_first_subscription', 'usage_daily.example_event_id', 'sum(usage_daily.uses + usage_daily.errors)') }}
+        {{ rule_count(
+            product_source,
+            'usage_before_first_subscription',
+            'usage_daily.example_event_id',
+            'sum(usage_daily.uses + usage_daily.errors)'
+        ) }}
     from usage_daily
     inner join subscribed
         on usage_daily.customer_id = subscribed.customer_id
