@@ -57,8 +57,8 @@
         -- dbt writes a relation with an alias of its own in a run with --empty
         from (select * from {{ raw.relation }}) as raw_rows
         {%- if is_child %}
-        -- children of the row of their parent that was landed last
-        inner join (
+        -- children of the row of their parent that was landed last; one whose parent was not landed has none
+        left join (
             select
                 id,
                 _dlt_id,
@@ -66,9 +66,7 @@
                 row_number() over (partition by id order by _dlt_load_id desc) as load_rank
             from {{ parent_raw.relation }}
         ) as parents
-            on
-                raw_rows._dlt_parent_id = parents._dlt_id
-                and parents.load_rank = 1
+            on raw_rows._dlt_parent_id = parents._dlt_id
         {%- endif %}
         {%- if raw.loads %}
         left join (
@@ -79,6 +77,9 @@
             group by load_id
         ) as loads
             on {{ 'parents' if is_child else 'raw_rows' }}._dlt_load_id = loads.load_id
+        {%- endif %}
+        {%- if is_child %}
+        where coalesce(parents.load_rank, 1) = 1
         {%- endif %}
     ) as landed
     {%- endif -%}
