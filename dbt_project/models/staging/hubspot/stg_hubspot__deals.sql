@@ -29,7 +29,7 @@ ranked_companies as (
         row_number() over (
             partition by deal_id
             order by
-                case when type_id = 5 then 0 else 1 end,
+                case when {{ whole_number('type_id') }} = 5 then 0 else 1 end,
                 {{ utc_timestamp('_landed_at') }} desc nulls last,
                 company_id
         ) as company_rank
