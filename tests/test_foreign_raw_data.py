@@ -280,3 +280,18 @@ def test_everything_that_could_not_be_placed_is_counted(
         "surveys.nps_answer_without_contact": (1, "nobody"),
         "surveys.nps_answer_without_score": (1, "eleven"),
     }
+
+
+def test_a_table_that_must_be_there_is_named_with_the_way_out(
+    foreign: duckdb.DuckDBPyConnection, project_copy: ProjectCopy
+) -> None:
+    assert foreign
+    warehouse = project_copy.root / "without_prices.duckdb"
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("create schema raw_stripe")
+        land(connection, "raw_stripe.customer", STRIPE["customer"])
+    with pytest.raises(AssertionError) as failed:
+        run_dbt(project_copy.root, warehouse, "run", "--select", "stg_stripe__prices")
+    assert "was not landed. Land it, or switch the source off: vars.sources.stripe" in str(
+        failed.value
+    )
