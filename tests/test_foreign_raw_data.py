@@ -14,6 +14,16 @@ from tests.conftest import ProjectCopy
 from tests.staging_project import run_dbt
 
 MARK = "\ufeff"
+# what stands in a box for "do not write to me", and what it means: yes, where nobody can tell
+OPT_OUTS = {
+    " TRUE ": True,
+    "1.0": True,
+    "yes": True,
+    "ask again": True,
+    "No": False,
+    "0": False,
+    "": False,
+}
 Row = dict[str, Any]
 
 
@@ -120,9 +130,13 @@ OTHERS = {
             (9002, "cus_nobody", None),
         ),
         "contact": table(
-            "id property_associatedcompanyid property_email",
-            (8001.0, 9001.0, "User@Plain.example\u3000"),
-            (8002.0, None, None),
+            "id property_associatedcompanyid property_email property_hs_email_optout",
+            (8001.0, 9001.0, "User@Plain.example\u3000", None),
+            (8002.0, None, None, None),
+            *(
+                (8010.0 + at, 9001.0, f"{at}@plain.example", said)
+                for at, said in enumerate(OPT_OUTS)
+            ),
         ),
     },
     "surveys": {
@@ -212,14 +226,26 @@ def test_ids_find_each_other_whatever_they_landed_as(foreign: duckdb.DuckDBPyCon
         "select workspace_id, hubspot_company_id, zendesk_organization_id"
         " from marts.customers where customer_id = 'cus_plain'",
     ) == [("ws_plain", "9001", "101")]
-    assert rows(foreign, "select customer_id, email, hubspot_contact_id from marts.contacts") == [
-        ("cus_plain", "user@plain.example", "8001")
-    ]
+    assert rows(
+        foreign,
+        "select customer_id, email from marts.contacts where hubspot_contact_id = '8001'",
+    ) == [("cus_plain", "user@plain.example")]
     assert rows(
         foreign,
         "select ticket_id, contact_id is not null, is_open"
         " from intermediate.int_tickets__attributed",
     ) == [("301", True, True)]
+
+
+def test_whatever_does_not_say_no_to_being_left_alone_is_a_yes(
+    foreign: duckdb.DuckDBPyConnection,
+) -> None:
+    found = rows(
+        foreign,
+        "select is_unsubscribed from marts.contacts"
+        " where hubspot_contact_id >= '8010' order by hubspot_contact_id",
+    )
+    assert dict(zip(OPT_OUTS, [is_out for (is_out,) in found], strict=True)) == OPT_OUTS
 
 
 def test_use_counts_for_the_workspace_that_somebody_joined(

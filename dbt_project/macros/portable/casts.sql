@@ -32,8 +32,17 @@
     {{ return(adapter.dispatch('try_cast_as')(column, 'decimal(' ~ precision ~ ', ' ~ scale ~ ')')) }}
 {%- endmacro %}
 
+{# A truth in any of the words that tools and spreadsheets have for it, the same on every engine. #}
 {% macro true_or_false(column) -%}
-    {{ return(adapter.dispatch('try_cast_as')(column, 'boolean')) }}
+    case
+        when lower(trim(cast({{ column }} as {{ dbt.type_string() }}))) in ('true', 't', 'yes', 'y', 'on', '1', '1.0') then true
+        when lower(trim(cast({{ column }} as {{ dbt.type_string() }}))) in ('false', 'f', 'no', 'n', 'off', '0', '0.0') then false
+    end
+{%- endmacro %}
+
+{# Whether somebody asked to be left alone: whatever stands there and does not say no counts as a yes. #}
+{% macro asked_to_stop(column) -%}
+    coalesce({{ true_or_false(column) }}, {{ is_filled(column) }})
 {%- endmacro %}
 
 {# The text at a path (`a.b`) of a JSON column, whatever type holds it; null when it is no JSON. #}
@@ -83,12 +92,7 @@
 {% macro postgres__try_cast_as(column, type) -%}
     {%- set text = 'trim(cast(' ~ column ~ ' as text))' -%}
     case
-        {%- if type == 'boolean' %}
-        when lower({{ text }}) in ('true', 't', '1') then true
-        when lower({{ text }}) in ('false', 'f', '0') then false
-        {%- else %}
         when {{ text }} ~ '^[-+]?\d{1,15}([.]\d*)?$' then cast(cast({{ text }} as numeric) as {{ type }})
-        {%- endif %}
     end
 {%- endmacro %}
 

@@ -28,7 +28,7 @@ renamed as (
         lower(property_hs_language) as language,
         property_country as country,
         property_hs_timezone as time_zone,
-        {{ true_or_false('property_hs_email_optout') }} as has_opted_out,
+        {{ asked_to_stop('property_hs_email_optout') }} as has_opted_out,
         property_hs_legal_basis as legal_basis,
         _is_deleted as is_deleted,
         ---------- timestamps
