@@ -618,7 +618,12 @@ churn_flags_contradicted as (
         on customers.customer_id = subscribed.customer_id
     where
         companies.source_name = '{{ source_name }}'
-        and companies.lifecycle_stage in ('churned', 'former customer', 'lost')
+        and (
+            companies.lifecycle_stage like '%churn%'
+            or companies.lifecycle_stage like 'former%'
+            or companies.lifecycle_stage like 'cancel%'
+            or companies.lifecycle_stage in ('lost', 'inactive')
+        )
         and subscribed.is_live
     {{ 'union all' if not loop.last }}
     {% endfor %}
