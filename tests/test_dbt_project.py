@@ -96,3 +96,22 @@ def test_only_the_clock_reads_a_clock() -> None:
 def test_every_staging_intermediate_and_public_model_has_a_yml_beside_it() -> None:
     for file in MODELS.rglob("*.sql"):
         assert file.with_suffix(".yml").is_file(), file.name
+
+
+def test_lint_needs_no_warehouse(project_copy: ProjectCopy) -> None:
+    """Without a folder to put one in, DuckDB would be asked again and again for half a minute."""
+    assert not (project_copy.root / "data").exists()
+    linted = subprocess.run(
+        [
+            str(Path(sys.executable).parent / "sqlfluff"),
+            *("lint", "models/marts/data_quality.sql"),
+        ],
+        cwd=project_copy.root / "dbt_project",
+        env=project_copy.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+    assert not (project_copy.root / "data").exists()

@@ -246,7 +246,7 @@ def test_what_cannot_be_placed_is_counted_with_an_example(
 
 def test_usage_of_strangers_is_counted_and_belongs_to_no_customer(dirty: ProjectCopy) -> None:
     [(unplaced,)] = dirty.query(
-        "select sum(uses) from intermediate.int_usage__daily where customer_id is null"
+        "select sum(uses + errors) from intermediate.int_usage__daily where customer_id is null"
     )
     assert counted(dirty, "segment", "usage_without_customer")[0] == unplaced
 

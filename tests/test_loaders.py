@@ -150,6 +150,20 @@ def test_where_a_loader_keeps_the_present_only_snapshots_keep_what_changes(
     assert tickets == [("solved", False), ("closed", True)]
 
 
+def test_a_child_whose_parent_was_not_landed_is_kept_without_one(staging: Staging) -> None:
+    tables = dlt()
+    [item, *_] = tables["raw_stripe"]["subscription__items__data"]
+    tables["raw_stripe"]["subscription__items__data"].append(
+        item | {"id": "si_lost", "_dlt_id": "lost", "_dlt_parent_id": "nowhere"}
+    )
+    items = staging.built(landed(staging.warehouse(), tables), "dlt")[
+        "stg_stripe__subscription_items"
+    ]
+    found = {row["subscription_item_id"]: row["subscription_id"] for row in items}
+    assert found["si_lost"] is None
+    assert found["si_jp"] == "sub_jp"
+
+
 def test_the_facts_are_staged_as_they_are(by_fivetran: dict[str, list[Row]]) -> None:
     def told(model: str, *columns: str) -> list[tuple[Any, ...]]:
         return [tuple(row[column] for column in columns) for row in by_fivetran[model]]

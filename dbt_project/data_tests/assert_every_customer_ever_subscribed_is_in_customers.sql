@@ -38,6 +38,7 @@ final as (
     where
         customers.customer_id is null
         and internal_domains.domain is null
+        and coalesce(subscriptions.status, '') not in ('incomplete', 'incomplete_expired')
 
 )
 

@@ -15,6 +15,14 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#
+    Whether something is no younger than the clock. Who or what has no readable birth (a customer, a company) is there
+    all the same; an event without a time has no place, and staging compares its time itself.
+#}
+{% macro not_after_clock(column) -%}
+    coalesce({{ column }} <= {{ as_of_at() }}, true)
+{%- endmacro %}
+
 {% macro as_of_date() -%}
     cast({{ as_of_at() }} as date)
 {%- endmacro %}

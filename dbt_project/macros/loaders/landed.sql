@@ -8,7 +8,9 @@
 
     A column that was not landed is null: dlt makes none for a field that was always empty, other loaders none for a
     field that is not in use. A source switched off (vars.sources.<source>.enabled) has no rows, and so has an
-    `optional` table that was not landed. Columns nobody names are not read.
+    `optional` table that was not landed; without one that is not, a build says which and stops. Columns nobody names
+    are not read. Whatever type a column landed with, here it is text, but for times, truths and nested values; ids
+    are `clean_id`.
 
     source_name  entry of vars.sources; its tables are declared under raw_<source_name>
     table        the declared name of the table
@@ -23,6 +25,12 @@
     {%- set raw = landed_table(source_name, table, instead) -%}
     {%- set parent_raw = landed_table(source_name, parent.table) if parent and raw.loader == 'dlt' -%}
     {%- set is_child = parent_raw and raw.columns is not none and '_dlt_parent_id' in raw.columns -%}
+    {%- if raw.is_missing and not optional and not parent_raw and flags.WHICH in ('run', 'build', 'test') -%}
+        {%- do exceptions.raise_compiler_error(
+            raw.relation ~ " was not landed. Land it, or switch the source off: vars.sources." ~ source_name
+            ~ ".enabled in dbt_project/dbt_project.yml."
+        ) -%}
+    {%- endif -%}
     {%- if not raw.enabled or (raw.is_missing and (optional or parent_raw)) -%}
     (
         select
@@ -39,7 +47,7 @@
             {%- for name, path in paths.items() %}
             {%- set value = landed_column(raw, name, path) %}
             {%- if is_child and name == parent.key %}
-            cast(parents.id as {{ dbt.type_string() }}) as {{ adapter.quote(name) }},
+            {{ clean_id('parents.id') }} as {{ adapter.quote(name) }},
             {%- else %}
             {{ value or 'cast(null as ' ~ dbt.type_string() ~ ')' }} as {{ adapter.quote(name) }},
             {%- endif %}
@@ -49,8 +57,8 @@
         -- dbt writes a relation with an alias of its own in a run with --empty
         from (select * from {{ raw.relation }}) as raw_rows
         {%- if is_child %}
-        -- children of the row of their parent that was landed last
-        inner join (
+        -- children of the row of their parent that was landed last; one whose parent was not landed has none
+        left join (
             select
                 id,
                 _dlt_id,
@@ -58,9 +66,7 @@
                 row_number() over (partition by id order by _dlt_load_id desc) as load_rank
             from {{ parent_raw.relation }}
         ) as parents
-            on
-                raw_rows._dlt_parent_id = parents._dlt_id
-                and parents.load_rank = 1
+            on raw_rows._dlt_parent_id = parents._dlt_id
         {%- endif %}
         {%- if raw.loads %}
         left join (
@@ -71,6 +77,9 @@
             group by load_id
         ) as loads
             on {{ 'parents' if is_child else 'raw_rows' }}._dlt_load_id = loads.load_id
+        {%- endif %}
+        {%- if is_child %}
+        where coalesce(parents.load_rank, 1) = 1
         {%- endif %}
     ) as landed
     {%- endif -%}
@@ -103,10 +112,14 @@
             {%- set found = adapter.get_relation(identifier=identifier, **place) if raw.is_missing -%}
             {%- if found -%}
                 {%- set names = {} -%}
+                {%- set types = {} -%}
                 {%- for column in adapter.get_columns_in_relation(found) -%}
-                    {%- do names.update({column.name | lower: column.name}) -%}
+                    {# the first heading of a file may begin with a byte-order mark #}
+                    {%- set plain = column.name | lower | replace('\ufeff', '') | trim -%}
+                    {%- do names.update({plain: column.name}) -%}
+                    {%- do types.update({plain: column.data_type | lower}) -%}
                 {%- endfor -%}
-                {%- do raw.update({'columns': names, 'is_missing': false}) -%}
+                {%- do raw.update({'columns': names, 'types': types, 'is_missing': false}) -%}
                 {%- do raw.update({'relation': declared if identifier == name else found}) -%}
             {%- endif -%}
         {%- endfor -%}
@@ -126,6 +139,7 @@
 {% macro landed_column(raw, name, path) -%}
     {%- set separator = '__' if raw.loader == 'dlt' else '_' -%}
     {%- set found = [] -%}
+    {%- set match_types = {} -%}
     {%- for candidate in ([] if raw.loader in ('dlt', 'airbyte') else [name]) + path.split('|') -%}
         {%- set parts = candidate.split('.') -%}
         {%- set match = namespace(value=none) -%}
@@ -135,6 +149,7 @@
                 {%- set quoted = 'raw_rows.' ~ adapter.quote((raw.columns or {}).get(column, column)) -%}
                 {%- set rest = parts[length:] | join('.') -%}
                 {%- set match.value = json_path_text(quoted, rest) if rest else quoted -%}
+                {%- do match_types.update({match.value: 'text' if rest else (raw.types or {}).get(column)}) -%}
             {%- endif -%}
         {%- endfor -%}
         {%- if match.value is none and '_airbyte_data' in (raw.columns or {}) -%}
@@ -144,14 +159,32 @@
             {%- do found.append(match.value) -%}
         {%- endif -%}
     {%- endfor -%}
-    {%- if found | length > 1 -%}
-        {%- set texts = [] -%}
-        {%- for value in found -%}
-            {%- do texts.append('cast(' ~ value ~ ' as ' ~ dbt.type_string() ~ ')') -%}
-        {%- endfor -%}
-        {{ return('coalesce(' ~ texts | join(', ') ~ ')') }}
+    {%- set values = [] -%}
+    {%- for value in found -%}
+        {%- do values.append(
+            clean_id(value, match_types.get(value)) if name in ('id', 'uuid') or name.endswith(('_id', '_id_c', 'companyid'))
+            else value if found | length == 1 and keeps_type(match_types.get(value))
+            else 'cast(' ~ value ~ ' as ' ~ dbt.type_string() ~ ')'
+        ) -%}
+    {%- endfor -%}
+    {%- if values | length > 1 -%}
+        {{ return('coalesce(' ~ values | join(', ') ~ ')') }}
     {%- endif -%}
-    {{ return(found | first if found else none) }}
+    {{ return(values | first if values else none) }}
+{%- endmacro %}
+
+{#
+    Whether a raw type is read as it landed: text already, or one that staging's casts tell by its type. Any other is
+    text from here on: a column that was always empty lands with whatever type its loader fancied.
+#}
+{% macro keeps_type(type) -%}
+    {%- set kept = namespace(value=type is none) -%}
+    {%- for word in ('varchar', 'text', 'string', 'char', 'timestamp', 'date', 'bool', 'struct', 'json', '[', 'map') -%}
+        {%- if type is not none and word in type -%}
+            {%- set kept.value = true -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(kept.value) }}
 {%- endmacro %}
 
 {#
@@ -167,7 +200,7 @@
     {%- endif -%}
     {%- set names = ('_fivetran_synced', '_airbyte_extracted_at', '_airbyte_emitted_at', '_loaded_at', 'received_at') -%}
     {%- for name in names if name in columns -%}
-        {{ return('raw_rows.' ~ name) }}
+        {{ return('raw_rows.' ~ adapter.quote(columns[name])) }}
     {%- endfor -%}
     {{ return('cast(null as ' ~ dbt.type_string() ~ ')') }}
 {%- endmacro %}
@@ -176,10 +209,10 @@
 {% macro landed_deletion(raw) -%}
     {%- set said = [] -%}
     {%- for name in ('is_deleted', '_fivetran_deleted', 'deleted') if name in (raw.columns or {}) -%}
-        {%- do said.append('coalesce(' ~ true_or_false('raw_rows.' ~ name) ~ ', false)') -%}
+        {%- do said.append('coalesce(' ~ true_or_false('raw_rows.' ~ adapter.quote(raw.columns[name])) ~ ', false)') -%}
     {%- endfor -%}
     {%- if raw.loader == 'airbyte' and 'deleted_at' in (raw.columns or {}) -%}
-        {%- do said.append('raw_rows.deleted_at is not null') -%}
+        {%- do said.append('raw_rows.' ~ adapter.quote(raw.columns.deleted_at) ~ ' is not null') -%}
     {%- endif -%}
     {%- if '_airbyte_data' in (raw.columns or {}) -%}
         {%- do said.append('coalesce(' ~ true_or_false(json_path_text('raw_rows._airbyte_data', 'is_deleted')) ~ ', false)') -%}

@@ -163,7 +163,7 @@
         table,
         columns[table],
         instead=['subscription'] if table == 'subscription_history' else [],
-        optional=table in ('coupon', 'discount'),
+        optional=table in ('product', 'invoice', 'invoice_line_item', 'coupon', 'discount'),
         parent=parents.get(table)
     ) -}}
     {%- endif -%}

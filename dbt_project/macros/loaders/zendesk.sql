@@ -45,7 +45,7 @@
         'zendesk',
         table,
         columns[table],
-        optional=table in ('domain_name', 'ticket_comment', 'ticket_field_history'),
+        optional=table != 'ticket',
         parent={'table': 'organization', 'key': 'organization_id'} if table == 'domain_name'
     ) -%}
     {%- if table == 'domain_name' and loader == 'airbyte' -%}

@@ -5,23 +5,44 @@
 
 {#
     An instant in UTC, as a timestamp without a zone. Reads typed timestamps, ISO text with an offset, `Z`, a zone's
-    name (not on Postgres) or nothing (then it is UTC), and epoch seconds (9 to 11 digits) or milliseconds (12 to 14),
-    as number or text.
+    name (not on Postgres) or nothing (then it is UTC), and epoch seconds (9 to 11 digits), milliseconds (12 to 14) or
+    microseconds (15 to 17), as number or text.
 #}
 {% macro utc_timestamp(column) -%}
     {{ return(adapter.dispatch('utc_timestamp')(column)) }}
 {%- endmacro %}
 
-{% macro whole_number(column) -%}
-    {{ return(adapter.dispatch('try_cast_as')(column, 'bigint')) }}
+{# A whole number; one beyond `at_most`, either way, is no number that anybody meant. Amounts in minor units go further. #}
+{% macro whole_number(column, at_most=2147483647) -%}
+    {%- set number = adapter.dispatch('try_cast_as')(column, 'bigint') -%}
+    case when {{ number }} between -{{ at_most }} and {{ at_most }} then {{ number }} end
+{%- endmacro %}
+
+{# An amount in a currency's minor units: up to a hundred million of the major unit, ten thousand million yen. #}
+{% macro minor_units(column) -%}
+    {{ return(whole_number(column, 10000000000)) }}
+{%- endmacro %}
+
+{# Seats, or a quantity of anything that is sold: at most a million. #}
+{% macro quantity_sold(column) -%}
+    {{ return(whole_number(column, 1000000)) }}
 {%- endmacro %}
 
 {% macro decimal_number(column, precision=18, scale=2) -%}
     {{ return(adapter.dispatch('try_cast_as')(column, 'decimal(' ~ precision ~ ', ' ~ scale ~ ')')) }}
 {%- endmacro %}
 
+{# A truth in any of the words that tools and spreadsheets have for it, the same on every engine. #}
 {% macro true_or_false(column) -%}
-    {{ return(adapter.dispatch('try_cast_as')(column, 'boolean')) }}
+    case
+        when lower(trim(cast({{ column }} as {{ dbt.type_string() }}))) in ('true', 't', 'yes', 'y', 'on', '1', '1.0') then true
+        when lower(trim(cast({{ column }} as {{ dbt.type_string() }}))) in ('false', 'f', 'no', 'n', 'off', '0', '0.0') then false
+    end
+{%- endmacro %}
+
+{# Whether somebody asked to be left alone: whatever stands there and does not say no counts as a yes. #}
+{% macro asked_to_stop(column) -%}
+    coalesce({{ true_or_false(column) }}, {{ is_filled(column) }})
 {%- endmacro %}
 
 {# The text at a path (`a.b`) of a JSON column, whatever type holds it; null when it is no JSON. #}
@@ -53,6 +74,8 @@
             then make_timestamp(cast(try_cast({{ text }} as decimal(38, 6)) * 1000000 as bigint))
         when regexp_full_match({{ text }}, '\d{12,14}')
             then make_timestamp(try_cast({{ text }} as bigint) * 1000)
+        when regexp_full_match({{ text }}, '\d{15,17}')
+            then make_timestamp(try_cast({{ text }} as bigint))
     end
 {%- endmacro %}
 
@@ -69,12 +92,7 @@
 {% macro postgres__try_cast_as(column, type) -%}
     {%- set text = 'trim(cast(' ~ column ~ ' as text))' -%}
     case
-        {%- if type == 'boolean' %}
-        when lower({{ text }}) in ('true', 't', '1') then true
-        when lower({{ text }}) in ('false', 'f', '0') then false
-        {%- else %}
         when {{ text }} ~ '^[-+]?\d{1,15}([.]\d*)?$' then cast(cast({{ text }} as numeric) as {{ type }})
-        {%- endif %}
     end
 {%- endmacro %}
 
@@ -96,6 +114,7 @@
             end
         when {{ text }} ~ '^\d{9,11}([.]\d+)?$' then to_timestamp(cast({{ text }} as double precision)) at time zone 'UTC'
         when {{ text }} ~ '^\d{12,14}$' then to_timestamp(cast({{ text }} as double precision) / 1000) at time zone 'UTC'
+        when {{ text }} ~ '^\d{15,17}$' then to_timestamp(cast({{ text }} as double precision) / 1000000) at time zone 'UTC'
     end
 {%- endmacro %}
 
@@ -121,6 +140,7 @@
         when {{ text }} rlike '^[0-9]{4}[-/]' then try_cast(replace({{ text }}, '/', '-') as timestamp)
         when {{ text }} rlike '^[0-9]{9,11}([.][0-9]+)?$' then timestamp_micros(cast(cast({{ text }} as decimal(38, 6)) * 1000000 as bigint))
         when {{ text }} rlike '^[0-9]{12,14}$' then timestamp_millis(cast({{ text }} as bigint))
+        when {{ text }} rlike '^[0-9]{15,17}$' then timestamp_micros(cast({{ text }} as bigint))
     end
 {%- endmacro %}
 

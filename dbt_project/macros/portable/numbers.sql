@@ -13,5 +13,5 @@
     is read to six decimals first; what then lies halfway goes away from zero.
 #}
 {% macro rounded(number, precision, scale) -%}
-    cast(cast({{ number }} as decimal(18, 6)) as decimal({{ precision }}, {{ scale }}))
+    cast(cast({{ number }} as decimal(38, 6)) as decimal({{ precision }}, {{ scale }}))
 {%- endmacro %}

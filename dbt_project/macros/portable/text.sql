@@ -1,6 +1,45 @@
-{# An e-mail address as people mean it: no surrounding blanks, lower case, empty is null. #}
+{# Text without what surrounds it unseen: blanks, those of Japanese and of web pages too, line ends, a byte-order mark. #}
+{% macro trimmed(text) -%}
+    {{ return(adapter.dispatch('trimmed')(text)) }}
+{%- endmacro %}
+
+{% macro default__trimmed(text) -%}
+    trim({{ text }}, '{{ unseen_characters() }}')
+{%- endmacro %}
+
+{% macro postgres__trimmed(text) -%}
+    btrim({{ text }}, '{{ unseen_characters() }}')
+{%- endmacro %}
+
+{% macro spark__trimmed(text) -%}
+    trim(both '{{ unseen_characters() }}' from {{ text }})
+{%- endmacro %}
+
+{% macro unseen_characters() -%}
+    {{ return(' \t\r\n\u00a0\u3000\u200b\ufeff') }}
+{%- endmacro %}
+
+{#
+    An id as text, without what surrounds it unseen; empty is null. A whole number that landed as a floating one, as
+    it does beside empty cells, is written without its point. `type` is the raw type, where it is known.
+#}
+{% macro clean_id(column, type=none) -%}
+    {%- set is_floating = type is not none and (type.startswith('double') or type.startswith('float') or type == 'real') -%}
+    {%- if is_floating -%}
+        cast({{ whole_number(column, 9007199254740991) }} as {{ dbt.type_string() }})
+    {%- else -%}
+        nullif({{ trimmed('cast(' ~ column ~ ' as ' ~ dbt.type_string() ~ ')') }}, '')
+    {%- endif -%}
+{%- endmacro %}
+
+{# Whether there is anything to read in a raw value. #}
+{% macro is_filled(column) -%}
+    nullif(trim(cast({{ column }} as {{ dbt.type_string() }})), '') is not null
+{%- endmacro %}
+
+{# An e-mail address as people mean it: nothing around it, lower case, empty is null. #}
 {% macro normalised_email(column) -%}
-    nullif(lower(trim({{ column }})), '')
+    nullif(lower({{ trimmed(column) }}), '')
 {%- endmacro %}
 
 {# The domain part of a normalised address. #}

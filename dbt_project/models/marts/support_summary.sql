@@ -26,6 +26,12 @@ contacts as (
 
 ),
 
+links as (
+
+    select * from {{ ref('int_contact_links') }}
+
+),
+
 nps_answers as (
 
     select * from {{ ref('stg_surveys__nps_answers') }}
@@ -94,21 +100,39 @@ csat as (
 
 ),
 
+-- also by an address that the person has left
+addresses as (
+
+    select
+        links.email,
+        min(contacts.contact_id) as contact_id,
+        min(contacts.customer_id) as customer_id
+    from links
+    inner join contacts
+        on links.contact_id = contacts.contact_id
+    where
+        links.is_kept
+        and links.record_kind <> 'cookie'
+    group by links.email
+
+),
+
 -- one person's answers follow each other; the customer's latest is the one to read first
 nps as (
 
     select
-        contacts.customer_id,
+        addresses.customer_id,
         nps_answers.score,
         nps_answers.answered_at,
         cast(nps_answers.answered_at as date) > {{ days_before(as_of_date(), 180) }} as is_recent,
         row_number() over (
-            partition by contacts.customer_id
+            partition by addresses.customer_id
             order by nps_answers.answered_at desc, nps_answers.nps_answer_id desc
         ) as recency
     from nps_answers
-    inner join contacts
-        on nps_answers.email = contacts.email
+    inner join addresses
+        on nps_answers.email = addresses.email
+    where nps_answers.score is not null
 
 ),
 
@@ -130,18 +154,18 @@ nps_facts as (
 ces as (
 
     select
-        contacts.customer_id,
-        count(*) as ces_answers_180d,
+        addresses.customer_id,
+        count(ces_answers.score) as ces_answers_180d,
         avg(case
             when ces_answers.higher_is_better
                 then {{ ratio('ces_answers.score - ces_answers.scale_min', 'ces_answers.scale_max - ces_answers.scale_min') }}
             else {{ ratio('ces_answers.scale_max - ces_answers.score', 'ces_answers.scale_max - ces_answers.scale_min') }}
         end) as ces_180d
     from ces_answers
-    inner join contacts
-        on ces_answers.email = contacts.email
+    inner join addresses
+        on ces_answers.email = addresses.email
     where cast(ces_answers.answered_at as date) > {{ days_before(as_of_date(), 180) }}
-    group by contacts.customer_id
+    group by addresses.customer_id
 
 ),
 

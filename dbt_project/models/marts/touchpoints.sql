@@ -7,6 +7,12 @@ contacts as (
 
 ),
 
+links as (
+
+    select * from {{ ref('int_contact_links') }}
+
+),
+
 customers as (
 
     select * from {{ ref('int_customers__identified') }}
@@ -138,6 +144,23 @@ mail_facts as (
 
 ),
 
+-- also by an address that the person has left
+addresses as (
+
+    select
+        links.email,
+        min(contacts.contact_id) as contact_id,
+        min(contacts.customer_id) as customer_id
+    from links
+    inner join contacts
+        on links.contact_id = contacts.contact_id
+    where
+        links.is_kept
+        and links.record_kind <> 'cookie'
+    group by links.email
+
+),
+
 mail_touches as (
 
     select
@@ -218,8 +241,8 @@ webinar_touches as (
         'webinar' as channel,
         'outbound' as direction,
         false as is_commercial,
-        contacts.customer_id,
-        contacts.contact_id,
+        addresses.customer_id,
+        addresses.contact_id,
         cast(null as {{ dbt.type_string() }}) as owner_id,
         'webinars' as source_name,
         registrations.topic,
@@ -227,8 +250,8 @@ webinar_touches as (
         case when registrations.has_attended then registrations.started_at end as reacted_at,
         case when registrations.has_attended then 'attended' else 'none' end as reaction
     from registrations
-    inner join contacts
-        on registrations.email = contacts.email
+    inner join addresses
+        on registrations.email = addresses.email
     where registrations.started_at <= {{ as_of_at() }}
 
 ),
@@ -263,8 +286,8 @@ community_touches as (
         'community' as channel,
         'inbound' as direction,
         false as is_commercial,
-        contacts.customer_id,
-        contacts.contact_id,
+        addresses.customer_id,
+        addresses.contact_id,
         cast(null as {{ dbt.type_string() }}) as owner_id,
         'community' as source_name,
         community_writings.topic,
@@ -274,8 +297,8 @@ community_touches as (
     from community_writings
     inner join community_users
         on community_writings.author_id = community_users.community_user_id
-    inner join contacts
-        on community_users.email = contacts.email
+    inner join addresses
+        on community_users.email = addresses.email
 
 ),
 
@@ -307,8 +330,8 @@ survey_touches as (
         'survey' as channel,
         'inbound' as direction,
         false as is_commercial,
-        contacts.customer_id,
-        contacts.contact_id,
+        addresses.customer_id,
+        addresses.contact_id,
         cast(null as {{ dbt.type_string() }}) as owner_id,
         'surveys' as source_name,
         survey_answers.topic,
@@ -316,8 +339,8 @@ survey_touches as (
         survey_answers.answered_at as reacted_at,
         'replied' as reaction
     from survey_answers
-    inner join contacts
-        on survey_answers.email = contacts.email
+    inner join addresses
+        on survey_answers.email = addresses.email
 
 ),
 

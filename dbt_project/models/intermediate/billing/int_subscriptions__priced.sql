@@ -26,9 +26,15 @@ priced_items as (
         min(monthly_prices.plan_name) as plan_name,
         min(monthly_prices.billing_interval) as billing_interval,
         sum(subscription_items.quantity) as seats,
-        -- to six digits first, so that the last bit of a division never decides about a cent; below nothing is a mistake upstream
+        -- to six digits first, so that the last bit of a division never decides about a cent; below nothing, or more than
+        -- anybody pays, is a mistake upstream
         cast(cast(
-            sum(case when subscription_items.quantity > 0 then subscription_items.quantity else 0 end * monthly_prices.monthly_amount)
+            coalesce(sum(case
+                when
+                    subscription_items.quantity > 0
+                    and subscription_items.quantity * monthly_prices.monthly_amount between 0 and {{ threshold('believable_item_mrr') }}
+                    then subscription_items.quantity * monthly_prices.monthly_amount
+            end), 0)
             as decimal(18, 6)
         ) as decimal(18, 2)) as monthly_amount
     from subscription_items

@@ -61,7 +61,11 @@ organization_domains as (
 
 groups as (
 
-    select * from {{ ref('stg_segment__groups') }}
+    select *
+    from {{ sources_union(
+        {'segment': 'stg_segment__groups', 'posthog': 'stg_posthog__groups'},
+        {'workspace_id': dbt.type_string(), 'domain': dbt.type_string()},
+    ) }}
 
 ),
 
@@ -78,46 +82,7 @@ workspace_domains as (
 
 ),
 
-claims as (
-
-    select
-        customers.customer_id,
-        companies.record_kind,
-        companies.company_id as record_id,
-        1 as rule_rank,
-        'names the customer' as rule,
-        companies.stripe_customer_id as evidence
-    from customers
-    inner join companies
-        on customers.customer_id = companies.stripe_customer_id
-
-    union all
-
-    select
-        customers.customer_id,
-        companies.record_kind,
-        companies.company_id as record_id,
-        2 as rule_rank,
-        'names the same workspace' as rule,
-        companies.workspace_id as evidence
-    from customers
-    inner join companies
-        on customers.workspace_id = companies.workspace_id
-
-    union all
-
-    select
-        customers.customer_id,
-        companies.record_kind,
-        companies.company_id as record_id,
-        3 as rule_rank,
-        'shares the mail domain' as rule,
-        companies.domain as evidence
-    from customers
-    inner join companies
-        on customers.domain = companies.domain
-
-    union all
+workspace_claims as (
 
     select
         customer_id,
@@ -156,6 +121,72 @@ claims as (
     inner join workspace_domains
         on customers.domain = workspace_domains.domain
 
+),
+
+{{ ranked_claims('workspace_claims') }}
+
+-- what names a workspace belongs to whose workspace it is; billing's word is heard again, so that a conflict is listed
+known_workspaces as (
+
+    select
+        customer_id,
+        record_id as workspace_id
+    from workspace_claims_ranked
+    where
+        rank_for_customer = 1
+        and rank_for_record = 1
+
+    union distinct
+
+    select
+        customer_id,
+        workspace_id
+    from customers
+    where workspace_id is not null
+
+),
+
+record_claims as (
+
+    select
+        customers.customer_id,
+        companies.record_kind,
+        companies.company_id as record_id,
+        1 as rule_rank,
+        'names the customer' as rule,
+        companies.stripe_customer_id as evidence
+    from customers
+    inner join companies
+        on customers.customer_id = companies.stripe_customer_id
+
+    union all
+
+    select
+        customers.customer_id,
+        companies.record_kind,
+        companies.company_id as record_id,
+        2 as rule_rank,
+        'names the same workspace' as rule,
+        companies.workspace_id as evidence
+    from customers
+    inner join known_workspaces
+        on customers.customer_id = known_workspaces.customer_id
+    inner join companies
+        on known_workspaces.workspace_id = companies.workspace_id
+
+    union all
+
+    select
+        customers.customer_id,
+        companies.record_kind,
+        companies.company_id as record_id,
+        3 as rule_rank,
+        'shares the mail domain' as rule,
+        companies.domain as evidence
+    from customers
+    inner join companies
+        on customers.domain = companies.domain
+
     union all
 
     select
@@ -166,8 +197,10 @@ claims as (
         'names the same workspace' as rule,
         organizations.workspace_id as evidence
     from customers
+    inner join known_workspaces
+        on customers.customer_id = known_workspaces.customer_id
     inner join organizations
-        on customers.workspace_id = organizations.workspace_id
+        on known_workspaces.workspace_id = organizations.workspace_id
 
     union all
 
@@ -184,40 +217,15 @@ claims as (
 
 ),
 
--- one claim for each pair, by its strongest rule
-strongest as (
-
-    select
-        claims.*,
-        row_number() over (
-            partition by customer_id, record_kind, record_id
-            order by rule_rank, evidence
-        ) as rule_order
-    from claims
-
-),
+{{ ranked_claims('record_claims') }}
 
 ranked as (
 
-    select
-        strongest.customer_id,
-        strongest.record_kind,
-        strongest.record_id,
-        strongest.rule_rank,
-        strongest.rule,
-        strongest.evidence,
-        row_number() over (
-            partition by strongest.customer_id, strongest.record_kind
-            order by strongest.rule_rank, strongest.record_id
-        ) as rank_for_customer,
-        row_number() over (
-            partition by strongest.record_kind, strongest.record_id
-            order by strongest.rule_rank, customers.created_at, strongest.customer_id
-        ) as rank_for_record
-    from strongest
-    inner join customers
-        on strongest.customer_id = customers.customer_id
-    where strongest.rule_order = 1
+    select * from workspace_claims_ranked
+
+    union all
+
+    select * from record_claims_ranked
 
 ),
 

@@ -1,4 +1,5 @@
--- Who is a customer: a Stripe customer that ever had a subscription, without our own test accounts.
+-- Who is a customer: a Stripe customer that was ever on trial or paid, without our own test accounts. A subscription whose
+-- first payment never came through is neither.
 with
 
 stripe_customers as (
@@ -13,6 +14,12 @@ versions as (
 
 ),
 
+subscriptions as (
+
+    select * from {{ ref('stg_stripe__subscriptions') }}
+
+),
+
 internal_domains as (
 
     select * from {{ ref('internal_domains') }}
@@ -21,8 +28,16 @@ internal_domains as (
 
 subscribers as (
 
-    select distinct stripe_customer_id
+    select stripe_customer_id
     from versions
+    where coalesce(status, '') not in ('incomplete', 'incomplete_expired')
+
+    union distinct
+
+    -- also where no version can tell from when it held
+    select stripe_customer_id
+    from subscriptions
+    where coalesce(status, '') not in ('incomplete', 'incomplete_expired')
 
 ),
 

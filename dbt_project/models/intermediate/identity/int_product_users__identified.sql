@@ -76,12 +76,27 @@ ranked_groups as (
 
 ),
 
-first_seen as (
+-- whoever said who they are or joined a workspace; what they do there counts for its customer either way
+users as (
 
     select
         user_id,
-        min(occurred_at) as first_seen_at
-    from identifies
+        min(identified_at) as first_seen_at
+    from (
+        select
+            user_id,
+            occurred_at as identified_at
+        from identifies
+        where user_id is not null
+
+        union all
+
+        select
+            user_id,
+            cast(null as {{ dbt.type_timestamp() }}) as identified_at
+        from ranked_groups
+        where recency = 1
+    ) as seen
     group by user_id
 
 ),
@@ -89,7 +104,7 @@ first_seen as (
 final as (
 
     select
-        ranked_identifies.user_id,
+        users.user_id,
         links.contact_id,
         customers.customer_id,
         ranked_identifies.email,
@@ -98,14 +113,16 @@ final as (
         ranked_identifies.product_role,
         ranked_identifies.locale,
         ranked_identifies.time_zone,
-        first_seen.first_seen_at,
+        users.first_seen_at,
         ranked_identifies.occurred_at as last_identified_at
-    from ranked_identifies
-    inner join first_seen
-        on ranked_identifies.user_id = first_seen.user_id
+    from users
+    left join ranked_identifies
+        on
+            users.user_id = ranked_identifies.user_id
+            and ranked_identifies.recency = 1
     left join ranked_groups
         on
-            ranked_identifies.user_id = ranked_groups.user_id
+            users.user_id = ranked_groups.user_id
             and ranked_groups.recency = 1
     left join customers
         on ranked_groups.workspace_id = customers.workspace_id
@@ -116,7 +133,6 @@ final as (
             and ranked_identifies.email = links.email
             and links.record_kind = 'product_user'
             and links.is_kept
-    where ranked_identifies.recency = 1
 
 )
 

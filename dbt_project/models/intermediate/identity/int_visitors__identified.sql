@@ -3,13 +3,21 @@ with
 
 pages as (
 
-    select * from {{ ref('stg_segment__pages') }}
+    select *
+    from {{ sources_union(
+        {'segment': 'stg_segment__pages', 'posthog': 'stg_posthog__page_views'},
+        {'anonymous_id': dbt.type_string(), 'user_id': dbt.type_string(), 'occurred_at': dbt.type_timestamp()},
+    ) }}
 
 ),
 
 identifies as (
 
-    select * from {{ ref('stg_segment__identifies') }}
+    select *
+    from {{ sources_union(
+        {'segment': 'stg_segment__identifies', 'posthog': 'stg_posthog__identifies'},
+        {'anonymous_id': dbt.type_string(), 'user_id': dbt.type_string(), 'occurred_at': dbt.type_timestamp()},
+    ) }}
 
 ),
 

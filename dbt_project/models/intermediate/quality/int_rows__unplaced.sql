@@ -1,5 +1,6 @@
 -- Rows that could not be placed, or that contradict another system: counted here so that nothing is dropped in silence.
--- One step for each rule; `row_key` is what to look for in the source.
+-- One step for each rule.
+{% set product_source = 'segment' if var('sources').segment.enabled else 'posthog' %}
 with
 
 usage_daily as (
@@ -98,6 +99,18 @@ prices as (
 
 ),
 
+monthly_prices as (
+
+    select * from {{ ref('int_prices__monthly') }}
+
+),
+
+internal_domains as (
+
+    select * from {{ ref('internal_domains') }}
+
+),
+
 stripe_customers as (
 
     select * from {{ ref('stg_stripe__customers') }}
@@ -112,7 +125,11 @@ currency_rates as (
 
 tickets as (
 
-    select * from {{ ref('stg_zendesk__tickets') }}
+    select *
+    from {{ sources_union(
+        {'zendesk': 'stg_zendesk__tickets', 'intercom': 'stg_intercom__conversations'},
+        {'ticket_id': dbt.type_string()},
+    ) }}
 
 ),
 
@@ -128,9 +145,115 @@ nps_answers as (
 
 ),
 
+csat_answers as (
+
+    select * from {{ ref('stg_surveys__csat_answers') }}
+
+),
+
+ces_answers as (
+
+    select * from {{ ref('stg_surveys__ces_answers') }}
+
+),
+
 companies as (
 
-    select * from {{ ref('stg_hubspot__companies') }}
+    select *
+    from {{ sources_union(
+        {'hubspot': 'stg_hubspot__companies', 'salesforce': 'stg_salesforce__accounts'},
+        {'company_id': dbt.type_string(), 'lifecycle_stage': dbt.type_string()},
+        {'hubspot': {'company_id': 'hubspot_company_id'}, 'salesforce': {'company_id': 'salesforce_account_id'}},
+    ) }}
+
+),
+
+crm_contacts as (
+
+    select *
+    from {{ sources_union(
+        {'hubspot': 'stg_hubspot__contacts', 'salesforce': 'stg_salesforce__contacts'},
+        {'record_id': dbt.type_string(), 'email': dbt.type_string()},
+        {'hubspot': {'record_id': 'hubspot_contact_id'}, 'salesforce': {'record_id': 'salesforce_contact_id'}},
+    ) }}
+
+),
+
+invoices as (
+
+    select * from {{ ref('stg_stripe__invoices') }}
+
+),
+
+invoice_lines as (
+
+    select * from {{ ref('stg_stripe__invoice_line_items') }}
+
+),
+
+email_events as (
+
+    select *
+    from {{ sources_union(
+        {'hubspot': 'stg_hubspot__email_events', 'marketo': 'stg_marketo__email_events'},
+        {'email_event_id': dbt.type_string(), 'email': dbt.type_string()},
+    ) }}
+
+),
+
+registrations as (
+
+    select * from {{ ref('stg_webinars__registrations') }}
+
+),
+
+goals as (
+
+    select * from {{ ref('stg_success_plans__goals') }}
+
+),
+
+community_users as (
+
+    select * from {{ ref('stg_community__users') }}
+
+),
+
+-- by what everybody in the community is known: who wrote, voted or had the idea
+community_doings as (
+
+    {% for kind, (model, id, author) in {
+        'post': ('posts', 'post_id', 'author_id'),
+        'post_comment': ('post_comments', 'post_comment_id', 'author_id'),
+        'idea': ('ideas', 'idea_id', 'author_id'),
+        'vote': ('votes', 'vote_id', 'community_user_id'),
+    }.items() %}
+    select
+        '{{ kind }}' as kind,
+        {{ id }} as record_id,
+        {{ author }} as community_user_id
+    from {{ ref('stg_community__' ~ model) }}
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+
+),
+
+contact_links as (
+
+    select * from {{ ref('int_contact_links') }}
+
+),
+
+-- every address that a contact has or had
+addresses as (
+
+    select distinct contact_links.email
+    from contact_links
+    inner join contacts
+        on contact_links.contact_id = contacts.contact_id
+    where
+        contact_links.is_kept
+        and contact_links.record_kind <> 'cookie'
 
 ),
 
@@ -138,7 +261,7 @@ companies as (
 usage_without_customer as (
 
     select
-        {{ rule_count('segment', 'usage_without_customer', 'example_event_id', 'sum(uses)') }}
+        {{ rule_count(product_source, 'usage_without_customer', 'example_event_id', 'sum(uses + errors)') }}
     from usage_daily
     where customer_id is null
 
@@ -148,7 +271,12 @@ usage_without_customer as (
 usage_before_start as (
 
     select
-        {{ rule_count('segment', 'usage_before_first_subscription', 'usage_daily.example_event_id', 'sum(usage_daily.uses)') }}
+        {{ rule_count(
+            product_source,
+            'usage_before_first_subscription',
+            'usage_daily.example_event_id',
+            'sum(usage_daily.uses + usage_daily.errors)'
+        ) }}
     from usage_daily
     inner join subscribed
         on usage_daily.customer_id = subscribed.customer_id
@@ -175,6 +303,137 @@ items_without_subscription as (
     left join subscriptions
         on subscription_items.subscription_id = subscriptions.subscription_id
     where subscriptions.subscription_id is null
+
+),
+
+-- who only ever looked, or whose subscription was lost on the way
+customers_without_subscription as (
+
+    select
+        {{ rule_count('stripe', 'customer_without_subscription', 'stripe_customers.stripe_customer_id') }}
+    from stripe_customers
+    left join subscriptions
+        on stripe_customers.stripe_customer_id = subscriptions.stripe_customer_id
+    where
+        subscriptions.subscription_id is null
+        and not stripe_customers.is_deleted
+
+),
+
+-- our own people and tests, by rule
+internal_customers as (
+
+    select
+        {{ rule_count('stripe', 'customer_is_internal', 'stripe_customers.stripe_customer_id') }}
+    from stripe_customers
+    inner join internal_domains
+        on {{ email_domain('stripe_customers.email') }} = internal_domains.domain
+
+),
+
+-- live, says one field, and over, says the other: the status is right
+subscriptions_over_and_live as (
+
+    select
+        {{ rule_count('stripe', 'live_subscription_has_ended', 'subscription_id') }}
+    from subscriptions
+    where
+        status in ('trialing', 'active', 'past_due')
+        and ended_at <= {{ as_of_at() }}
+
+),
+
+subscriptions_in_no_state as (
+
+    select
+        {{ rule_count('stripe', 'subscription_in_unknown_state', 'subscription_id') }}
+    from subscriptions
+    where
+        coalesce(status, '') not in (
+            'trialing', 'active', 'past_due', 'unpaid', 'paused', 'canceled', 'incomplete', 'incomplete_expired'
+        )
+
+),
+
+live_subscriptions_without_item as (
+
+    select
+        {{ rule_count('stripe', 'live_subscription_without_item', 'subscriptions.subscription_id') }}
+    from subscriptions
+    left join subscription_items
+        on subscriptions.subscription_id = subscription_items.subscription_id
+    where
+        subscriptions.status in ('trialing', 'active', 'past_due')
+        and subscription_items.subscription_item_id is null
+
+),
+
+invoices_without_customer as (
+
+    select
+        {{ rule_count('stripe', 'invoice_without_customer', 'invoices.invoice_id') }}
+    from invoices
+    left join stripe_customers
+        on invoices.stripe_customer_id = stripe_customers.stripe_customer_id
+    where stripe_customers.stripe_customer_id is null
+
+),
+
+lines_without_subscription as (
+
+    select
+        {{ rule_count('stripe', 'invoice_line_without_subscription', 'invoice_lines.invoice_line_item_id') }}
+    from invoice_lines
+    left join subscriptions
+        on invoice_lines.subscription_id = subscriptions.subscription_id
+    where
+        invoice_lines.subscription_id is not null
+        and subscriptions.subscription_id is null
+
+),
+
+-- worth nothing in MRR
+prices_below_zero as (
+
+    select
+        {{ rule_count('stripe', 'price_below_zero', 'price_id') }}
+    from prices
+    where unit_amount_minor < 0
+
+),
+
+-- a price without any interval is paid once and no MRR; one with an interval that nobody knows is a mistake
+prices_without_interval as (
+
+    select
+        {{ rule_count('stripe', 'price_with_unknown_interval', 'price_id') }}
+    from prices
+    where
+        billing_interval not in ('day', 'week', 'month', 'year')
+        or billing_interval_count <= 0
+
+),
+
+items_beyond_belief as (
+
+    select
+        {{ rule_count('stripe', 'item_beyond_belief', 'subscription_items.subscription_item_id') }}
+    from subscription_items
+    inner join monthly_prices
+        on subscription_items.price_id = monthly_prices.price_id
+    where subscription_items.quantity * monthly_prices.monthly_amount > {{ threshold('believable_item_mrr') }}
+
+),
+
+coupons_out_of_range as (
+
+    select
+        {{ rule_count('stripe', 'coupon_out_of_range', 'coupon_id') }}
+    from coupons
+    where
+        percent_off < 0
+        or percent_off > 100
+        or amount_off_minor < 0
 
 ),
 
@@ -257,50 +516,187 @@ prices_without_rate as (
 
 tickets_without_customer as (
 
+    {% for source_name in ['zendesk', 'intercom'] %}
     select
-        {{ rule_count('zendesk', 'ticket_without_customer', 'tickets.ticket_id') }}
+        {{ rule_count(source_name, 'ticket_without_customer', 'tickets.ticket_id') }}
     from tickets
     left join attributed_tickets
-        on tickets.ticket_id = attributed_tickets.ticket_id
-    where attributed_tickets.ticket_id is null
+        on
+            tickets.source_name = attributed_tickets.source_name
+            and tickets.ticket_id = attributed_tickets.source_ticket_id
+    where
+        tickets.source_name = '{{ source_name }}'
+        and attributed_tickets.ticket_id is null
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
 
 ),
 
 answers_without_contact as (
 
+    {% for kind, id in {'nps': 'nps_answer_id', 'ces': 'answer_id'}.items() %}
     select
-        {{ rule_count('surveys', 'nps_answer_without_contact', 'nps_answers.nps_answer_id') }}
-    from nps_answers
-    left join contacts
-        on nps_answers.email = contacts.email
-    where contacts.contact_id is null
+        {{ rule_count('surveys', kind ~ '_answer_without_contact', kind ~ '_answers.' ~ id) }}
+    from {{ kind }}_answers
+    left join addresses
+        on {{ kind }}_answers.email = addresses.email
+    where addresses.email is null
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+
+),
+
+ratings_without_ticket as (
+
+    select
+        {{ rule_count('surveys', 'csat_answer_without_ticket', 'csat_answers.csat_answer_id') }}
+    from csat_answers
+    left join tickets
+        on
+            csat_answers.ticket_id = tickets.ticket_id
+            and tickets.source_name = 'zendesk'
+    where tickets.ticket_id is null
+
+),
+
+-- no number, or one off the scale that was asked for: no answer
+answers_without_score as (
+
+    {% for kind, id in {'nps': 'nps_answer_id', 'csat': 'csat_answer_id', 'ces': 'answer_id'}.items() %}
+    select
+        {{ rule_count('surveys', kind ~ '_answer_without_score', id) }}
+    from {{ kind }}_answers
+    where score is null
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
 
 ),
 
 companies_without_customer as (
 
+    {% for source_name, id in {'hubspot': 'hubspot_company_id', 'salesforce': 'salesforce_account_id'}.items() %}
     select
-        {{ rule_count('hubspot', 'company_without_customer', 'companies.hubspot_company_id') }}
+        {{ rule_count(source_name, 'company_without_customer', 'companies.company_id') }}
     from companies
     left join customers
-        on companies.hubspot_company_id = customers.hubspot_company_id
-    where customers.customer_id is null
+        on companies.company_id = customers.{{ id }}
+    where
+        companies.source_name = '{{ source_name }}'
+        and customers.customer_id is null
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+
+),
+
+-- without an address, or at a company that is no customer
+contacts_without_customer as (
+
+    {% for source_name in ['hubspot', 'salesforce'] %}
+    select
+        {{ rule_count(source_name, 'contact_without_customer', 'crm_contacts.record_id') }}
+    from crm_contacts
+    left join addresses
+        on crm_contacts.email = addresses.email
+    where
+        crm_contacts.source_name = '{{ source_name }}'
+        and addresses.email is null
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
 
 ),
 
 -- the CRM says gone while a subscription is live: the subscription is right
 churn_flags_contradicted as (
 
+    {% for source_name, id in {'hubspot': 'hubspot_company_id', 'salesforce': 'salesforce_account_id'}.items() %}
     select
-        {{ rule_count('hubspot', 'churn_flag_contradicts_subscription', 'companies.hubspot_company_id') }}
+        {{ rule_count(source_name, 'churn_flag_contradicts_subscription', 'companies.company_id') }}
     from companies
     inner join customers
-        on companies.hubspot_company_id = customers.hubspot_company_id
+        on companies.company_id = customers.{{ id }}
     inner join subscribed
         on customers.customer_id = subscribed.customer_id
     where
-        companies.lifecycle_stage in ('churned', 'former customer', 'lost')
+        companies.source_name = '{{ source_name }}'
+        and (
+            companies.lifecycle_stage like '%churn%'
+            or companies.lifecycle_stage like 'former%'
+            or companies.lifecycle_stage like 'cancel%'
+            or companies.lifecycle_stage in ('lost', 'inactive')
+        )
         and subscribed.is_live
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+
+),
+
+mails_without_contact as (
+
+    {% for source_name in ['hubspot', 'marketo'] %}
+    select
+        {{ rule_count(source_name, 'mail_event_without_contact', 'email_events.email_event_id') }}
+    from email_events
+    left join addresses
+        on email_events.email = addresses.email
+    where
+        email_events.source_name = '{{ source_name }}'
+        and addresses.email is null
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+
+),
+
+registrations_without_contact as (
+
+    select
+        {{ rule_count('webinars', 'registration_without_contact', 'registrations.registration_id') }}
+    from registrations
+    left join addresses
+        on registrations.email = addresses.email
+    where addresses.email is null
+
+),
+
+goals_without_customer as (
+
+    select
+        {{ rule_count('success_plans', 'goal_without_customer', 'goals.goal_id') }}
+    from goals
+    left join customers as by_company
+        on goals.hubspot_company_id = by_company.hubspot_company_id
+    left join customers as by_workspace
+        on goals.workspace_id = by_workspace.workspace_id
+    where
+        by_company.customer_id is null
+        and by_workspace.customer_id is null
+
+),
+
+-- people of the community whom no customer knows
+community_users_without_contact as (
+
+    select
+        {{ rule_count('community', 'user_without_contact', 'community_users.community_user_id') }}
+    from community_users
+    left join addresses
+        on community_users.email = addresses.email
+    where addresses.email is null
+
+),
+
+doings_without_user as (
+
+    {% for kind in ['post', 'post_comment', 'idea', 'vote'] %}
+    select
+        {{ rule_count('community', kind ~ '_without_user', 'community_doings.record_id') }}
+    from community_doings
+    left join community_users
+        on community_doings.community_user_id = community_users.community_user_id
+    where
+        community_doings.kind = '{{ kind }}'
+        and community_users.community_user_id is null
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
 
 ),
 
@@ -311,6 +707,18 @@ links_in_conflict as (
         {{ rule_count('identity', 'link_in_conflict', 'record_id') }}
     from links
     where not is_kept
+
+),
+
+-- an address of two customers, or a record of two: kept apart
+contact_links_in_conflict as (
+
+    select
+        {{ rule_count('identity', 'contact_link_in_conflict', 'record_id') }}
+    from contact_links
+    where
+        not is_kept
+        and record_kind <> 'cookie'
 
 ),
 
@@ -330,7 +738,18 @@ final as (
         'usage_without_customer',
         'usage_before_start',
         'subscriptions_without_customer',
+        'customers_without_subscription',
+        'internal_customers',
         'items_without_subscription',
+        'subscriptions_over_and_live',
+        'subscriptions_in_no_state',
+        'live_subscriptions_without_item',
+        'invoices_without_customer',
+        'lines_without_subscription',
+        'prices_below_zero',
+        'prices_without_interval',
+        'items_beyond_belief',
+        'coupons_out_of_range',
         'versions_without_start',
         'items_below_zero',
         'versions_below_zero',
@@ -340,9 +759,18 @@ final as (
         'prices_without_rate',
         'tickets_without_customer',
         'answers_without_contact',
+        'ratings_without_ticket',
+        'answers_without_score',
         'companies_without_customer',
+        'contacts_without_customer',
         'churn_flags_contradicted',
+        'mails_without_contact',
+        'registrations_without_contact',
+        'goals_without_customer',
+        'community_users_without_contact',
+        'doings_without_user',
         'links_in_conflict',
+        'contact_links_in_conflict',
         'visitors_in_conflict',
     ] %}
     select * from {{ step }}

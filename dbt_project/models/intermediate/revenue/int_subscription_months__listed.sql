@@ -94,12 +94,12 @@ with_items as (
         subscription_items.subscription_item_id,
         subscription_items.price_id as item_price_id,
         subscription_items.quantity as item_quantity,
-        coalesce(subscription_items.created_at <= counted.observed_at, false) as is_item_known,
+        coalesce(subscription_items.created_at <= counted.observed_at, true) as is_item_known,
         row_number() over (
             partition by counted.subscription_id, counted.month
             order by subscription_items.created_at, subscription_items.subscription_item_id
         ) as item_rank,
-        sum(case when subscription_items.created_at <= counted.observed_at then 1 else 0 end) over (
+        sum(case when subscription_items.created_at > counted.observed_at then 0 else 1 end) over (
             partition by counted.subscription_id, counted.month
         ) as known_items
     from counted
@@ -176,9 +176,14 @@ final as (
         min(monthly_prices.currency) as currency,
         min(monthly_prices.periods_per_month) as periods_per_month,
         sum(priced_items.quantity) as seats,
-        -- a negative quantity is a mistake upstream and worth nothing
+        -- a negative quantity or price is a mistake upstream and worth nothing, and so is an amount that nobody pays
         coalesce(
-            sum(case when priced_items.quantity > 0 then priced_items.quantity * monthly_prices.monthly_amount end), 0
+            sum(case
+                when
+                    priced_items.quantity > 0
+                    and priced_items.quantity * monthly_prices.monthly_amount between 0 and {{ threshold('believable_item_mrr') }}
+                    then priced_items.quantity * monthly_prices.monthly_amount
+            end), 0
         ) as monthly_amount
     from priced_items
     left join monthly_prices

@@ -45,6 +45,7 @@ final as (
         answered_at,
         {{ ratio('score - scale_min', 'scale_max - scale_min') }} as satisfaction
     from csat_answers
+    where score is not null
 
     union all
 

@@ -5,7 +5,7 @@ source as (
     select
         *,
         {{ load_rank('id', '_landed_at') }} as load_rank
-    from {{ landed('community', 'ideas', ['id', 'author_id', 'title', 'feature', 'status', 'created_at']) }}
+    from {{ landed('community', 'ideas', ['id', 'author_id', 'title', 'feature', 'status', 'created_at'], optional=true) }}
 
 ),
 
@@ -33,7 +33,7 @@ known as (
 
     select *
     from renamed
-    where created_at <= {{ as_of_at() }}
+    where {{ not_after_clock('created_at') }}
 
 )
 

@@ -5,7 +5,7 @@ source as (
     select
         *,
         {{ load_rank('id', '_landed_at') }} as load_rank
-    from {{ landed('community', 'post_comments', ['id', 'post_id', 'author_id', 'is_accepted', 'created_at']) }}
+    from {{ landed('community', 'post_comments', ['id', 'post_id', 'author_id', 'is_accepted', 'created_at'], optional=true) }}
 
 ),
 

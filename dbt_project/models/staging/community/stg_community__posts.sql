@@ -5,7 +5,7 @@ source as (
     select
         *,
         {{ load_rank('id', '_landed_at') }} as load_rank
-    from {{ landed('community', 'posts', ['id', 'author_id', 'topic', 'title', 'language', 'status', 'created_at']) }}
+    from {{ landed('community', 'posts', ['id', 'author_id', 'topic', 'title', 'language', 'status', 'created_at'], optional=true) }}
 
 ),
 

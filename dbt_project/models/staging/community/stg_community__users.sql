@@ -5,7 +5,7 @@ source as (
     select
         *,
         {{ load_rank('id', '_landed_at') }} as load_rank
-    from {{ landed('community', 'users', ['id', 'email', 'name', 'created_at']) }}
+    from {{ landed('community', 'users', ['id', 'email', 'name', 'created_at'], optional=true) }}
 
 ),
 
@@ -31,7 +31,7 @@ known as (
 
     select *
     from renamed
-    where created_at <= {{ as_of_at() }}
+    where {{ not_after_clock('created_at') }}
 
 )
 

@@ -5,7 +5,7 @@ source as (
     select
         *,
         {{ load_rank('id', '_landed_at') }} as load_rank
-    from {{ landed('community', 'votes', ['id', 'item_id', 'user_id', 'item_type', 'value', 'created_at']) }}
+    from {{ landed('community', 'votes', ['id', 'item_id', 'user_id', 'item_type', 'value', 'created_at'], optional=true) }}
 
 ),
 

@@ -4,7 +4,7 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_landed_at') }} as load_rank
+        {{ load_rank('id', '_landed_at', ties=['property_stripe_customer_id', 'property_workspace_id', 'property_domain']) }} as load_rank
     from {{ landed('hubspot', 'company', [
         'id', 'property_stripe_customer_id', 'property_workspace_id', 'property_hubspot_owner_id',
         'property_name', 'property_domain', 'property_industry', 'property_country',
@@ -47,7 +47,7 @@ known as (
     select *
     from renamed
     where
-        created_at <= {{ as_of_at() }}
+        {{ not_after_clock('created_at') }}
         and not is_deleted
 
 )

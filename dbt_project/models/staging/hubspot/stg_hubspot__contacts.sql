@@ -4,7 +4,7 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_landed_at') }} as load_rank
+        {{ load_rank('id', '_landed_at', ties=['property_email', 'property_associatedcompanyid', 'property_hs_email_optout']) }} as load_rank
     from {{ landed('hubspot', 'contact', [
         'id', 'property_associatedcompanyid', 'property_email', 'property_firstname', 'property_lastname',
         'property_jobtitle', 'property_hs_buying_role', 'property_hs_language', 'property_country',
@@ -28,7 +28,7 @@ renamed as (
         lower(property_hs_language) as language,
         property_country as country,
         property_hs_timezone as time_zone,
-        {{ true_or_false('property_hs_email_optout') }} as has_opted_out,
+        {{ asked_to_stop('property_hs_email_optout') }} as has_opted_out,
         property_hs_legal_basis as legal_basis,
         _is_deleted as is_deleted,
         ---------- timestamps
@@ -46,7 +46,7 @@ known as (
     select *
     from renamed
     where
-        created_at <= {{ as_of_at() }}
+        {{ not_after_clock('created_at') }}
         and not is_deleted
 
 )

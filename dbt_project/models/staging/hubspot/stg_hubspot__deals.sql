@@ -29,7 +29,7 @@ ranked_companies as (
         row_number() over (
             partition by deal_id
             order by
-                case when type_id = 5 then 0 else 1 end,
+                case when {{ whole_number('type_id') }} = 5 then 0 else 1 end,
                 {{ utc_timestamp('_landed_at') }} desc nulls last,
                 company_id
         ) as company_rank
@@ -78,7 +78,7 @@ known as (
 
     select *
     from renamed
-    where created_at <= {{ as_of_at() }}
+    where {{ not_after_clock('created_at') }}
 
 ),
 

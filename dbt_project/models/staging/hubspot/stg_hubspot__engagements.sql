@@ -73,7 +73,7 @@ joined as (
         {{ utc_timestamp('source.' ~ adapter.quote('timestamp')) }} as planned_at,
         {{ utc_timestamp('meetings.property_hs_meeting_start_time') }} as meeting_started_at,
         {{ utc_timestamp('tasks.property_hs_task_completion_date') }} as completed_at,
-        {{ utc_timestamp('source.created_at') }} as created_at,
+        coalesce({{ utc_timestamp('source.created_at') }}, {{ utc_timestamp('source.' ~ adapter.quote('timestamp')) }}) as created_at,
         {{ utc_timestamp('source._landed_at') }} as loaded_at
     from source
     left join calls

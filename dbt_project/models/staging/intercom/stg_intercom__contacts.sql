@@ -39,7 +39,7 @@ renamed as (
         {{ normalised_email('email') }} as email,
         name as full_name,
         role,
-        coalesce({{ true_or_false('unsubscribed_from_emails') }}, false) as has_opted_out,
+        {{ asked_to_stop('unsubscribed_from_emails') }} as has_opted_out,
         ---------- timestamps
         {{ utc_timestamp('created_at') }} as created_at,
         {{ utc_timestamp('updated_at') }} as updated_at,
@@ -75,7 +75,7 @@ known as (
     select *
     from renamed
     where
-        created_at <= {{ as_of_at() }}
+        {{ not_after_clock('created_at') }}
         or role = 'admin'
 
 )

@@ -96,7 +96,7 @@ renamed as (
         {{ utc_timestamp('source.activity_date') }} as occurred_at,
         {{ utc_timestamp('source._landed_at') }} as loaded_at
     from source
-    inner join leads
+    left join leads
         on cast(source.lead_id as {{ dbt.type_string() }}) = leads.marketo_lead_id
     where
         source.load_rank = 1

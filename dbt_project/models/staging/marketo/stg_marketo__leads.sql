@@ -31,7 +31,7 @@ renamed as (
         trim(last_name) as last_name,
         title as job_title,
         country,
-        coalesce({{ true_or_false('unsubscribed') }}, false) as has_opted_out,
+        {{ asked_to_stop('unsubscribed') }} as has_opted_out,
         coalesce({{ true_or_false('email_invalid') }}, false) as is_invalid,
         ---------- timestamps
         {{ utc_timestamp('created_at') }} as created_at,
@@ -49,7 +49,7 @@ known as (
 
     select *
     from renamed
-    where created_at <= {{ as_of_at() }}
+    where {{ not_after_clock('created_at') }}
 
 )
 

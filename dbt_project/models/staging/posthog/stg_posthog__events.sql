@@ -20,7 +20,7 @@ renamed as (
         {{ posthog_user_id() }} as user_id,
         workspace_id,
         ---------- attributes
-        event as event_name,
+        coalesce(event, 'unnamed') as event_name,
         ---------- timestamps
         {{ utc_timestamp('timestamp') }} as occurred_at,
         {{ utc_timestamp('arrived_at') }} as received_at
@@ -29,7 +29,7 @@ renamed as (
         load_rank = 1
         and uuid is not null
         -- PostHog's own kinds (a page view, a click, who somebody is) are no use of a feature
-        and event not like '$%'
+        and coalesce(event, 'unnamed') not like '$%'
 
 ),
 

@@ -32,7 +32,7 @@ renamed as (
         trim(last_name) as last_name,
         title as job_title,
         mailing_country as country,
-        coalesce({{ true_or_false('has_opted_out_of_email') }}, false) as has_opted_out,
+        {{ asked_to_stop('has_opted_out_of_email') }} as has_opted_out,
         ---------- timestamps
         {{ utc_timestamp('created_date') }} as created_at,
         {{ utc_timestamp('_landed_at') }} as loaded_at
@@ -48,7 +48,7 @@ known as (
 
     select *
     from renamed
-    where created_at <= {{ as_of_at() }}
+    where {{ not_after_clock('created_at') }}
 
 )
 

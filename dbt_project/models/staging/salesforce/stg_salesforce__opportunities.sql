@@ -58,7 +58,7 @@ known as (
 
     select *
     from renamed
-    where created_at <= {{ as_of_at() }}
+    where {{ not_after_clock('created_at') }}
 
 )
 

@@ -9,7 +9,7 @@ source as (
         'id', 'user_id', 'context_group_id', 'error_code', 'feature', 'timestamp', 'received_at',
     ], optional=true) }}
     -- what has not arrived by the clock is not known yet
-    where {{ utc_timestamp('received_at') }} <= {{ as_of_at() }}
+    where coalesce({{ utc_timestamp('received_at') }}, {{ utc_timestamp('timestamp') }}) <= {{ as_of_at() }}
 
 ),
 
@@ -25,7 +25,7 @@ renamed as (
         feature,
         ---------- timestamps
         {{ utc_timestamp('timestamp') }} as occurred_at,
-        {{ utc_timestamp('received_at') }} as received_at
+        coalesce({{ utc_timestamp('received_at') }}, {{ utc_timestamp('timestamp') }}) as received_at
     from source
     where
         load_rank = 1

@@ -9,7 +9,7 @@ source as (
         'id', 'user_id', 'group_id', 'name', 'industry', 'employees', 'domain', 'timestamp', 'received_at',
     ], optional=true) }}
     -- what has not arrived by the clock is not known yet
-    where {{ utc_timestamp('received_at') }} <= {{ as_of_at() }}
+    where coalesce({{ utc_timestamp('received_at') }}, {{ utc_timestamp('timestamp') }}) <= {{ as_of_at() }}
 
 ),
 
@@ -27,7 +27,7 @@ renamed as (
         lower(trim(domain)) as domain,
         ---------- timestamps
         {{ utc_timestamp('timestamp') }} as occurred_at,
-        {{ utc_timestamp('received_at') }} as received_at
+        coalesce({{ utc_timestamp('received_at') }}, {{ utc_timestamp('timestamp') }}) as received_at
     from source
     where
         load_rank = 1

@@ -10,7 +10,7 @@ source as (
         'timestamp', 'received_at',
     ], optional=true) }}
     -- what has not arrived by the clock is not known yet
-    where {{ utc_timestamp('received_at') }} <= {{ as_of_at() }}
+    where coalesce({{ utc_timestamp('received_at') }}, {{ utc_timestamp('timestamp') }}) <= {{ as_of_at() }}
 
 ),
 
@@ -30,7 +30,7 @@ renamed as (
         timezone as time_zone,
         ---------- timestamps
         {{ utc_timestamp('timestamp') }} as occurred_at,
-        {{ utc_timestamp('received_at') }} as received_at
+        coalesce({{ utc_timestamp('received_at') }}, {{ utc_timestamp('timestamp') }}) as received_at
     from source
     where
         load_rank = 1

@@ -9,7 +9,7 @@ source as (
         'id', 'anonymous_id', 'user_id', 'path', 'title', 'referrer', 'timestamp', 'received_at',
     ], optional=true) }}
     -- what has not arrived by the clock is not known yet
-    where {{ utc_timestamp('received_at') }} <= {{ as_of_at() }}
+    where coalesce({{ utc_timestamp('received_at') }}, {{ utc_timestamp('timestamp') }}) <= {{ as_of_at() }}
 
 ),
 
@@ -26,7 +26,7 @@ renamed as (
         referrer,
         ---------- timestamps
         {{ utc_timestamp('timestamp') }} as occurred_at,
-        {{ utc_timestamp('received_at') }} as received_at
+        coalesce({{ utc_timestamp('received_at') }}, {{ utc_timestamp('timestamp') }}) as received_at
     from source
     where
         load_rank = 1

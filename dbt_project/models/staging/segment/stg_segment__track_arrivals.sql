@@ -17,10 +17,11 @@ renamed as (
         user_id,
         context_group_id as workspace_id,
         ---------- attributes
-        event as event_name,
+        coalesce(event, 'unnamed') as event_name,
         ---------- timestamps
         {{ utc_timestamp(adapter.quote('timestamp')) }} as occurred_at,
-        {{ utc_timestamp('received_at') }} as received_at
+        -- an event that does not tell arrived when it happened
+        coalesce({{ utc_timestamp('received_at') }}, {{ utc_timestamp(adapter.quote('timestamp')) }}) as received_at
     from source
     where id is not null
 

@@ -9,7 +9,7 @@ source as (
         'id', 'anonymous_id', 'user_id', 'context_group_id', 'event', 'timestamp', 'received_at',
     ]) }}
     -- what has not arrived by the clock is not known yet
-    where {{ utc_timestamp('received_at') }} <= {{ as_of_at() }}
+    where coalesce({{ utc_timestamp('received_at') }}, {{ utc_timestamp('timestamp') }}) <= {{ as_of_at() }}
 
 ),
 
@@ -22,10 +22,10 @@ renamed as (
         user_id,
         context_group_id as workspace_id,
         ---------- attributes
-        event as event_name,
+        coalesce(event, 'unnamed') as event_name,
         ---------- timestamps
         {{ utc_timestamp('timestamp') }} as occurred_at,
-        {{ utc_timestamp('received_at') }} as received_at
+        coalesce({{ utc_timestamp('received_at') }}, {{ utc_timestamp('timestamp') }}) as received_at
     from source
     where
         load_rank = 1

@@ -16,7 +16,7 @@ renamed as (
         id as coupon_id,
         ---------- attributes
         {{ decimal_number('percent_off', 9, 4) }} as percent_off,
-        {{ whole_number('amount_off') }} as amount_off_minor,
+        {{ minor_units('amount_off') }} as amount_off_minor,
         lower(currency) as currency,
         lower(duration) as duration,
         {{ whole_number('duration_in_months') }} as duration_in_months,

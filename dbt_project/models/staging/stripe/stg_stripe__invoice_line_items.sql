@@ -4,7 +4,7 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_landed_at') }} as load_rank
+        {{ load_rank('id', '_landed_at', ties=['subscription_id', 'price_id', 'amount', 'quantity']) }} as load_rank
     from {{ stripe('invoice_line_item') }}
 
 ),
@@ -18,8 +18,8 @@ renamed as (
         subscription_id,
         price_id,
         ---------- attributes
-        {{ whole_number('quantity') }} as quantity,
-        {{ whole_number('amount') }} as amount_minor,
+        {{ quantity_sold('quantity') }} as quantity,
+        {{ minor_units('amount') }} as amount_minor,
         lower(currency) as currency,
         {{ true_or_false('proration') }} as is_proration,
         ---------- timestamps

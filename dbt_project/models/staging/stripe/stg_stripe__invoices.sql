@@ -4,7 +4,7 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_landed_at') }} as load_rank
+        {{ load_rank('id', '_landed_at', ties=['status', 'customer_id', 'amount_remaining']) }} as load_rank
     from {{ stripe('invoice') }}
 
 ),
@@ -17,10 +17,10 @@ renamed as (
         customer_id as stripe_customer_id,
         subscription_id,
         ---------- attributes
-        status,
+        lower(status) as status,
         lower(currency) as currency,
-        {{ whole_number('amount_due') }} as amount_due_minor,
-        {{ whole_number('amount_remaining') }} as amount_remaining_minor,
+        {{ minor_units('amount_due') }} as amount_due_minor,
+        {{ minor_units('amount_remaining') }} as amount_remaining_minor,
         ---------- timestamps
         -- Stripe closes the period when it makes the invoice out
         coalesce({{ utc_timestamp('created') }}, {{ utc_timestamp('period_end') }}) as created_at,
@@ -38,7 +38,7 @@ known as (
 
     select *
     from renamed
-    where created_at <= {{ as_of_at() }}
+    where {{ not_after_clock('created_at') }}
 
 )
 

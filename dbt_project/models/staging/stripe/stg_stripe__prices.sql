@@ -4,7 +4,7 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_landed_at') }} as load_rank
+        {{ load_rank('id', '_landed_at', ties=['currency', 'unit_amount', 'recurring_interval']) }} as load_rank
     from {{ stripe('price') }}
 
 ),
@@ -17,8 +17,8 @@ renamed as (
         product_id,
         ---------- attributes
         lower(currency) as currency,
-        {{ whole_number('unit_amount') }} as unit_amount_minor,
-        recurring_interval as billing_interval,
+        {{ minor_units('unit_amount') }} as unit_amount_minor,
+        lower(recurring_interval) as billing_interval,
         {{ whole_number('recurring_interval_count') }} as billing_interval_count,
         {{ utc_timestamp('_landed_at') }} as loaded_at
     from source

@@ -4,7 +4,7 @@ source as (
 
     select
         *,
-        {{ load_rank('id', '_landed_at') }} as load_rank
+        {{ load_rank('id', '_landed_at', ties=['subscription_id', 'price_id', 'quantity']) }} as load_rank
     from {{ stripe('subscription_item') }}
 
 ),
@@ -17,7 +17,7 @@ renamed as (
         subscription_id,
         price_id,
         ---------- attributes
-        {{ whole_number('quantity') }} as quantity,
+        {{ quantity_sold('quantity') }} as quantity,
         ---------- timestamps
         {{ utc_timestamp('created') }} as created_at,
         {{ utc_timestamp('current_period_start') }} as period_started_at,
@@ -35,7 +35,7 @@ known as (
 
     select *
     from renamed
-    where created_at <= {{ as_of_at() }}
+    where {{ not_after_clock('created_at') }}
 
 )
 

@@ -10,7 +10,7 @@ source as (
 
     select
         *,
-        {{ load_rank(['id', '_fivetran_start'], '_landed_at') }} as load_rank
+        {{ load_rank(['id', '_fivetran_start'], '_landed_at', ties=['status', 'customer_id', 'quantity']) }} as load_rank
     from {{ stripe('subscription_history') }}
     where
         _fivetran_start is not null
@@ -24,15 +24,16 @@ typed as (
     select
         id as subscription_id,
         customer_id as stripe_customer_id,
-        status,
-        {{ whole_number('quantity') }} as seats,
+        lower(status) as status,
+        {{ quantity_sold('quantity') }} as seats,
         -- a row without a begin says nothing beside versions that have one
         max(case when _fivetran_start is not null then 1 else 0 end) over (partition by id) = 1 as is_version,
         {{ utc_timestamp('_fivetran_start') }} as version_from,
         {{ utc_timestamp('_fivetran_end') }} as version_to,
-        {{ utc_timestamp('start_date') }} as started_at,
+        coalesce({{ utc_timestamp('start_date') }}, {{ utc_timestamp('created') }}, {{ utc_timestamp('current_period_start') }})
+            as started_at,
         {{ utc_timestamp('trial_end') }} as trial_ended_at,
-        coalesce({{ utc_timestamp('ended_at') }}, case when status = 'canceled' then {{ utc_timestamp('canceled_at') }} end) as ended_at,
+        coalesce({{ utc_timestamp('ended_at') }}, case when lower(status) = 'canceled' then {{ utc_timestamp('canceled_at') }} end) as ended_at,
         {{ utc_timestamp('_landed_at') }} as loaded_at
     from source
     where
@@ -51,10 +52,18 @@ dated as (
             when status = 'canceled' or trial_ended_at is null or trial_ended_at <= {{ as_of_at() }} then status
             else 'trialing'
         end as status_at_clock,
-        case
-            when status = 'trialing' or trial_ended_at > {{ as_of_at() }} or ended_at <= trial_ended_at then started_at
-            else coalesce(trial_ended_at, started_at)
-        end as paid_from,
+        coalesce(
+            case
+                when status = 'trialing' or trial_ended_at > {{ as_of_at() }} or ended_at <= trial_ended_at then started_at
+                else coalesce(trial_ended_at, started_at)
+            end,
+            -- live, and nobody can tell since when: since it was landed
+            case
+                when ended_at is not null then null
+                when loaded_at < {{ as_of_at() }} then loaded_at
+                else {{ as_of_at() }}
+            end
+        ) as paid_from,
         coalesce(ended_at <= trial_ended_at, false) as is_trial_only
     from typed
 

@@ -24,7 +24,11 @@ renamed as (
         id as answer_id,
         ---------- attributes
         {{ normalised_email('email') }} as email,
-        {{ whole_number('score') }} as score,
+        -- an answer off its scale is no answer
+        case
+            when {{ whole_number('score') }} between {{ whole_number('scale_min') }} and {{ whole_number('scale_max') }}
+                then {{ whole_number('score') }}
+        end as score,
         {{ whole_number('scale_min') }} as scale_min,
         {{ whole_number('scale_max') }} as scale_max,
         coalesce({{ true_or_false('higher_is_better') }}, true) as higher_is_better,

@@ -7,7 +7,7 @@ source as (
         {{ load_rank('id', '_landed_at') }} as load_rank
     from {{ landed('surveys', 'csat_answers', [
         'id', 'ticket_id', 'email', 'score', 'scale_min', 'scale_max', 'answered_at',
-    ]) }}
+    ], optional=true) }}
 
 ),
 
@@ -19,7 +19,11 @@ renamed as (
         cast(ticket_id as {{ dbt.type_string() }}) as ticket_id,
         ---------- attributes
         {{ normalised_email('email') }} as email,
-        {{ whole_number('score') }} as score,
+        -- an answer off its scale is no answer
+        case
+            when {{ whole_number('score') }} between {{ whole_number('scale_min') }} and {{ whole_number('scale_max') }}
+                then {{ whole_number('score') }}
+        end as score,
         {{ whole_number('scale_min') }} as scale_min,
         {{ whole_number('scale_max') }} as scale_max,
         ---------- timestamps

@@ -5,7 +5,7 @@ source as (
     select
         *,
         {{ load_rank('id', '_landed_at') }} as load_rank
-    from {{ landed('surveys', 'nps_answers', ['id', 'email', 'score', 'comment', 'answered_at']) }}
+    from {{ landed('surveys', 'nps_answers', ['id', 'email', 'score', 'comment', 'answered_at'], optional=true) }}
 
 ),
 
@@ -16,7 +16,8 @@ renamed as (
         id as nps_answer_id,
         ---------- attributes
         {{ normalised_email('email') }} as email,
-        {{ whole_number('score') }} as score,
+        -- an answer off the scale is no answer
+        case when {{ whole_number('score') }} between 0 and 10 then {{ whole_number('score') }} end as score,
         comment as answer_comment,
         ---------- timestamps
         {{ utc_timestamp('answered_at') }} as answered_at,

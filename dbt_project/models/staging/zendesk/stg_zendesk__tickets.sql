@@ -4,7 +4,7 @@ source as (
 
     select
         *,
-        {{ load_rank('id', ['_landed_at', 'updated_at']) }} as load_rank
+        {{ load_rank('id', ['_landed_at', 'updated_at'], ties=['status', 'requester_id', 'organization_id']) }} as load_rank
     from {{ zendesk('ticket') }}
 
 ),
@@ -18,11 +18,11 @@ renamed as (
         cast(organization_id as {{ dbt.type_string() }}) as zendesk_organization_id,
         ---------- attributes
         subject,
-        status,
+        coalesce(lower(status), 'open') as status,
         type as ticket_kind,
         priority,
         ---------- timestamps
-        {{ utc_timestamp('created_at') }} as created_at,
+        coalesce({{ utc_timestamp('created_at') }}, {{ utc_timestamp('updated_at') }}) as created_at,
         {{ utc_timestamp('updated_at') }} as updated_at,
         {{ utc_timestamp('_landed_at') }} as loaded_at
     from source

@@ -4,7 +4,7 @@ source as (
 
     select
         *,
-        {{ load_rank('id', ['_landed_at', 'updated_at']) }} as load_rank
+        {{ load_rank('id', ['_landed_at', 'updated_at'], ties=['email', 'organization_id']) }} as load_rank
     from {{ zendesk('user') }}
 
 ),
@@ -36,7 +36,7 @@ known as (
 
     select *
     from renamed
-    where created_at <= {{ as_of_at() }}
+    where {{ not_after_clock('created_at') }}
 
 )
 
