@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
+import pytest
 import requests
 import yaml
 
@@ -108,18 +108,15 @@ class DestinationProject(SmallProject):
         self.sandbox.faults.armed.append(Fault(vendor=self.type, kind=kind, **fault))
 
 
-def sent_to(monkeypatch: Any) -> list[requests.PreparedRequest]:
-    """Every request that leaves from now on."""
-    sent: list[requests.PreparedRequest] = []
+def exchanges_with(monkeypatch: pytest.MonkeyPatch) -> list[requests.Response]:
+    """Every answer from now on, each with the request that it answers."""
+    seen: list[requests.Response] = []
     original = requests.Session.send
 
     def send(self: requests.Session, request: requests.PreparedRequest, **more: Any) -> Any:
-        sent.append(request)
-        return original(self, request, **more)
+        response = original(self, request, **{**more, "stream": False})
+        seen.append(response)
+        return response
 
     monkeypatch.setattr(requests.Session, "send", send)
-    return sent
-
-
-def paths(sent: Sequence[requests.PreparedRequest]) -> list[str]:
-    return [str(request.path_url) for request in sent]
+    return seen

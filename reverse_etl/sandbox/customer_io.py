@@ -314,8 +314,8 @@ class CustomerIo:
         request = "select count(*) from requests where vendor = 'customer_io'"
         return {
             "people": self._people.count(),
-            "objects": self._objects.count(),
-            "segments": self._store.tally(
+            "customers": self._objects.count(),
+            "lists": self._store.tally(
                 "select l.name, count(m.record_id) from lists l left join memberships m"
                 " on m.list_id = l.id where l.vendor = 'customer_io' group by l.id order by l.name"
             ),

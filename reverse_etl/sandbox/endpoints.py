@@ -26,6 +26,8 @@ class Call:
     body: Any
     size: int
     now: str
+    route: str
+    """The path below the vendor's mount."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Windows:
 
     def __init__(self, limits: Sequence[tuple[int, float]], clock: Callable[[], float]) -> None:
         self._tracks = [(calls, seconds, deque[float]()) for calls, seconds in limits]
+        self.limits = list(limits)
         self._clock = clock
 
     def admit(self) -> float | None:
@@ -125,7 +128,16 @@ class Gatekeeper:
             except orjson.JSONDecodeError as error:
                 raise self.malformed(str(error)) from error
         now = instant(self.clock())
-        return Call(request.path_params, request.query_params, request.headers, body, len(raw), now)
+        route = request.url.path.removeprefix(str(request.scope.get("root_path", "")))
+        return Call(
+            path=request.path_params,
+            query=request.query_params,
+            headers=request.headers,
+            body=body,
+            size=len(raw),
+            now=now,
+            route=route,
+        )
 
     def _response(self, answer: Answer, headers: Mapping[str, str]) -> Response:
         content = b"" if answer.body is None else orjson.dumps(answer.body)
