@@ -249,7 +249,7 @@ class PeopleTool(Destination):
         windows: Sequence[Window],
         headers: Mapping[str, str],
         secrets: Sequence[str],
-        learn: Callable[[Mapping[str, str], RateBudget], None] | None = None,
+        learn: Callable[[Mapping[str, str], RateBudget], None] = lambda headers, budget: None,
         *,
         url: str | None = None,
     ) -> HttpClient:
