@@ -8,7 +8,6 @@ segment call, and keeps the first of two events with one id. The App API takes 1
 from __future__ import annotations
 
 import base64
-import hmac
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +16,7 @@ import orjson
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
-from reverse_etl.sandbox.endpoints import Answer, Call, Gatekeeper, Refusal, Windows
+from reverse_etl.sandbox.endpoints import Answer, Call, Gatekeeper, Refusal, Windows, is_let_in
 from reverse_etl.sandbox.people import People
 from reverse_etl.sandbox.vendor import Context
 
@@ -40,9 +39,10 @@ class CustomerIo:
         self._people = People(self._store, self.name)
         self._objects = People(self._store, self.name, "objects")
         portal = context.portal
-        pair = f"{portal['site_id']}:{portal['api_key']}".encode()
-        self._basic = "Basic " + base64.b64encode(pair).decode()
-        self._bearer = f"Bearer {portal['app_api_key']}"
+        self._credentials: dict[str, str] = {}
+        if {"site_id", "api_key", "app_api_key"} <= set(portal):
+            pair = base64.b64encode(f"{portal['site_id']}:{portal['api_key']}".encode()).decode()
+            self._credentials = {"track": f"Basic {pair}", "app": f"Bearer {portal['app_api_key']}"}
         self._dynamic = list(portal.get("data_driven_segments", []))
         self._campaigns = list(portal.get("campaigns", []))
         self._object_types = {str(kind) for kind in portal.get("object_types", [])}
@@ -67,9 +67,7 @@ class CustomerIo:
         )
 
     def _admit(self, request: Request, group: str) -> None:
-        expected = self._basic if group == "track" else self._bearer
-        given = request.headers.get("authorization", "")
-        if not hmac.compare_digest(given.encode(), expected.encode()):
+        if not is_let_in(request, self._credentials.get(group)):
             raise Refusal(Answer(401, {"meta": {"error": "Unauthorized request"}}))
         if self._windows[group].admit() is not None:  # neither Retry-After nor rate headers
             answer = Answer(429, {"meta": {"error": "too many requests"}})

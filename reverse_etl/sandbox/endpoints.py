@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,6 +75,12 @@ class Windows:
         calls, seconds, seen = max(self._tracks, key=lambda track: track[1])
         reset = seen[0] + seconds - self._clock() if seen else seconds
         return calls, calls - len(seen), max(reset, 0.0)
+
+
+def is_let_in(request: Request, credential: str | None) -> bool:
+    """Whether the call brings this Authorization; without one in portal.yml nobody is let in."""
+    given = request.headers.get("authorization", "")
+    return credential is not None and hmac.compare_digest(given.encode(), credential.encode())
 
 
 Handler = Callable[[Call], Answer]
