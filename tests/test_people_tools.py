@@ -147,6 +147,15 @@ def test_no_secret_is_in_what_is_said_of_a_failure(project: DestinationProject) 
     assert not [secret for secret in secrets if secret in told]
 
 
+def test_a_wrong_address_is_found_before_anything_is_sent(project: DestinationProject) -> None:
+    assert project.sandbox is not None
+    project.serve(project.type, base_url=f"{project.sandbox.http_url}/nowhere")
+    project.profiles(100)
+    result = project.result("contact_profiles")
+    assert (result.delivered, result.rejected) == (0, 0)
+    assert result.error
+
+
 def test_a_credential_that_is_not_set_is_named_before_anything_is_sent(
     project: DestinationProject,
 ) -> None:

@@ -84,7 +84,9 @@ class Braze(PeopleTool):
 
     def missing(self, syncs: Sequence[Sync]) -> list[str]:
         """Canvases and campaigns that are not there, or would send nothing. Attributes and events
-        are made by the first that arrives."""
+        are made by the first that arrives. Asking for nobody tells whether address and key are
+        right."""
+        self._exported({"external_ids": ["nobody"], "fields_to_export": ["external_id"]})
         lines = []
         for sync in syncs:
             if sync.spec.kind != "trigger" or not (found := self._sent_through(sync)):

@@ -79,9 +79,11 @@ class Klaviyo(PeopleTool):
         return Limits(batch_rows=rows, batch_bytes=3_300_000, windows=windows, concurrency=4)
 
     def missing(self, syncs: Sequence[Sync]) -> list[str]:
-        """On a first run, lists whose flows it would start. A metric is made by its first event."""
+        """On a first run, lists whose flows it would start. A metric is made by its first event.
+        Asking for a list tells whether address and key are right."""
         filled = [s for s in syncs if s.spec.kind == "segment" and s.id in self.baselines]
         if not filled:
+            self._call("lists", "l", "GET", "/api/lists?page[size]=1")
             return []
         pages = list(self._pages("lists", "l", "/api/lists?include=flow-triggers&page[size]=10"))
         flows = {one["id"]: one["attributes"] for page in pages for one in page.get("included", [])}
