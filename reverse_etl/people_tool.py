@@ -19,8 +19,9 @@ from reverse_etl.destinations.base import (
     Destination,
     ExternalIds,
     Outcome,
+    unknown_option,
 )
-from reverse_etl.errors import Refused
+from reverse_etl.errors import Refused, UserError
 from reverse_etl.http import HttpClient
 from reverse_etl.planner import Change
 from reverse_etl.rate import RateBudget, Window
@@ -50,6 +51,8 @@ class PeopleTool(Destination):
     reserved: ClassVar[Mapping[Kind, frozenset[str]]] = {}
     """Columns that the tool reads as its own: who somebody is, or may be written to."""
     keeps_customers: ClassVar[bool] = False
+    documented: ClassVar[Mapping[str, Sequence[tuple[int, float]]]]
+    """Calls in seconds that the vendor allows, by the part of the API that they are counted for."""
 
     def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
         super().__init__(config, ids)
@@ -266,10 +269,18 @@ class PeopleTool(Destination):
                 )
             return self._clients[part]
 
-    def windows(self, part: str, documented: Sequence[tuple[int, float]]) -> tuple[Window, ...]:
+    def windows(self, part: str) -> tuple[Window, ...]:
         """As documented, or as option ``windows`` says: ``{part: [[calls, seconds], ...]}``."""
-        written = (self.config.option("windows") or {}).get(part, documented)
-        return tuple(Window(int(calls), float(seconds)) for calls, seconds in written)
+        written = self.config.option("windows") or {}
+        if strange := sorted(set(written) - set(self.documented)):
+            raise unknown_option(self.config, "options.windows", strange[0], self.documented)
+        try:
+            pairs = written.get(part, self.documented[part])
+            return tuple(Window(int(calls), float(seconds)) for calls, seconds in pairs)
+        except (TypeError, ValueError):
+            raise UserError(
+                f"{self.config.origin}.options.windows.{part} must be a list of [calls, seconds]."
+            ) from None
 
     def close(self) -> None:
         """Let go of connections."""

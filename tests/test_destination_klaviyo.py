@@ -34,7 +34,7 @@ FEEDBACK = [
     {"metric": "Clicked Email", "email": "p7@customer.example"}
     | {"datetime": "2025-01-01T00:00:00+00:00"},
 ]
-FAST = {name: [[10_000, 1]] for name in ("xs", "s", "m", "l", "xl")}
+FAST = {name: [[10_000, 1]] for name in ("s", "m", "l", "xl")}
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from reverse_etl.destinations import implementation
 from reverse_etl.errors import UserError
 from reverse_etl.sandbox.server import PORTAL, Sandbox
 from tests.destination_project import CREDENTIALS, TRIGGER, DestinationProject
@@ -23,7 +24,12 @@ FAULTS: list[tuple[str, float]] = [
 ]
 FAST = {name: [[10_000, 1]] for name in ("xs", "s", "m", "l", "xl")}
 EVENTS = {"customer_io": "/api/v2/batch", "klaviyo": "/event-bulk", "braze": "/users/track"}
-EVERY_PART = FAST | {name: [[10_000, 1]] for name in ("track", "app", "export", "send", "other")}
+UNHURRIED: dict[str, list[list[int]]] = {part: [[10_000, 1]] for part in ("track", "export")}
+
+
+def every_part(tool: str) -> dict[str, list[list[int]]]:
+    """No limit on any part of a tool's API."""
+    return {part: [[10_000, 1]] for part in implementation(tool).documented}  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     portal = yaml.safe_load(PORTAL.read_text())
     portal["klaviyo"] |= {"tiers": FAST, "job_seconds": 0}
     portal["customer_io"] |= {"app_windows": [[10_000, 1]]}
-    portal["braze"] |= {"windows": EVERY_PART}
+    portal["braze"] |= {"windows": UNHURRIED}
     (folder / "portal.yml").write_text(yaml.safe_dump(portal))
     with Sandbox(folder / "sandbox.db", portal=folder / "portal.yml") as sandbox:
         yield sandbox
@@ -42,7 +48,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 def project(request: Any, tmp_path: Path, shared: Sandbox) -> DestinationProject:
     shared.reset()
     project = DestinationProject(tmp_path, shared)
-    project.serve(request.param, options={"windows": EVERY_PART})
+    project.serve(request.param, options={"windows": every_part(request.param)})
     return project
 
 
@@ -145,6 +151,25 @@ def test_no_secret_is_in_what_is_said_of_a_failure(project: DestinationProject) 
     told = " ".join(project.letters.values())
     secrets = [v for v in CREDENTIALS[project.type].values() if len(v) > 8]
     assert not [secret for secret in secrets if secret in told]
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ({"nowhere": [[1, 1]]}, r"options\.windows is 'nowhere', which does not exist"),
+        ({"track": 3}, r"options\.windows\.\w+ must be a list"),
+        ({"track": [["many", 1]]}, r"options\.windows\.\w+ must be a list"),
+    ],
+)
+def test_windows_that_are_none_are_named(
+    project: DestinationProject, written: dict[str, Any], told: str
+) -> None:
+    if project.type == "klaviyo" and "track" in written:
+        written = {"m": written["track"]}
+    project.serve(project.type, options={"windows": written})
+    project.profiles(1)
+    with pytest.raises(UserError, match=told):
+        project.apply()
 
 
 def test_a_wrong_address_is_found_before_anything_is_sent(project: DestinationProject) -> None:

@@ -39,12 +39,6 @@ from reverse_etl.values import as_number, as_text, as_utc
 
 _OBJECTS_A_CALL = {"standard": 75, "mau": 50}
 _RECIPIENTS = _EXPORTED = _DELETED = _ADDRESSES = 50
-_WINDOWS: dict[str, list[tuple[int, float]]] = {
-    "track": [(3_000, 3)],
-    "send": [(250_000, 3_600)],
-    "export": [(250, 60)],
-    "other": [(20_000, 60)],
-}
 _SENT: dict[str, tuple[str, str]] = {
     "canvases": ("canvas", "canvas_entry_properties"),
     "campaigns": ("campaign", "trigger_properties"),
@@ -62,6 +56,12 @@ class Braze(PeopleTool):
     tool = "Braze"
     account_option = "workspace"
     dedupe_field = None
+    documented: ClassVar[Mapping[str, Sequence[tuple[int, float]]]] = {
+        "track": [(3_000, 3)],
+        "send": [(250_000, 3_600)],
+        "export": [(250, 60)],
+        "other": [(20_000, 60)],
+    }
     reserved: ClassVar[Mapping[Kind, frozenset[str]]] = {
         "profile": frozenset(
             {"external_id", "braze_id", "user_alias", "push_tokens", "push_token_import"}
@@ -79,7 +79,7 @@ class Braze(PeopleTool):
         rows = _OBJECTS_A_CALL[tier]
         if kind == "trigger" and any(self.config.option(option) for option in _SENT):
             rows = _RECIPIENTS
-        windows = self.windows("track", _WINDOWS["track"])
+        windows = self.windows("track")
         return Limits(batch_rows=rows, batch_bytes=1_700_000, windows=windows, concurrency=4)
 
     def missing(self, syncs: Sequence[Sync]) -> list[str]:
@@ -262,7 +262,7 @@ class Braze(PeopleTool):
 
     def _client(self, part: str) -> HttpClient:
         key = self.config.credential("api_key")
-        windows = self.windows(part, _WINDOWS[part])
+        windows = self.windows(part)
         return self.client(part, windows, {"Authorization": f"Bearer {key}"}, [key], _learn)
 
 

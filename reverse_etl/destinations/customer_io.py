@@ -51,6 +51,10 @@ class CustomerIo(PeopleTool):
     account_option = "workspace"
     dedupe_field = "id"
     keeps_customers = True
+    documented: ClassVar[Mapping[str, Sequence[tuple[int, float]]]] = {
+        "track": [(3_000, 3)],
+        "app": [(10, 1)],
+    }
     reserved: ClassVar[Mapping[Kind, frozenset[str]]] = {
         "profile": frozenset({"id", "cio_id", "unsubscribed", "cio_subscription_preferences"}),
         "trigger": frozenset({"recipient", "from_address", "reply_to"}),
@@ -59,7 +63,7 @@ class CustomerIo(PeopleTool):
     def limits(self, kind: Kind) -> Limits:
         """500 KB a batch: at most 500 items, so that what surrounds a row fits too; 1,000 ids a
         segment call; 3,000 calls in 3 s, which the tool asks for and does not announce."""
-        windows = self.windows("track", [(3_000, 3)])
+        windows = self.windows("track")
         rows = 1_000 if kind == "segment" else 500
         return Limits(batch_rows=rows, batch_bytes=380_000, windows=windows, concurrency=4)
 
@@ -264,7 +268,7 @@ class CustomerIo(PeopleTool):
         host = urlsplit(url).hostname or ""
         if host.startswith("track"):
             url = url.replace(host, "api" + host.removeprefix("track"), 1)
-        windows = self.windows("app", [(10, 1)])
+        windows = self.windows("app")
         return self.client("app", windows, {"Authorization": f"Bearer {key}"}, [key], url=url)
 
 
