@@ -104,6 +104,15 @@ class Sync:
         words = self.model.removeprefix("seg_").replace("_", " ")
         return self.spec.list or words[:1].upper() + words[1:]
 
+    def list_of(self, group: str | None) -> str:
+        """The list for one value of ``group_key``; the segment's own without one."""
+        return f"{self.list_name}: {group}" if group else self.list_name
+
+    def owns_list(self, name: str) -> bool:
+        """Whether a list of that name is, or may come to be, one of this segment's."""
+        grouped = self.spec.group_key is not None and name.startswith(f"{self.list_name}: ")
+        return name == self.list_name or grouped
+
     @property
     def event_name(self) -> str:
         """The trigger's event: as written, else the model's name."""

@@ -36,6 +36,11 @@ def as_json(value: Any) -> bytes:
     return orjson.dumps(value, default=_default, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
 
 
+def as_number(value: Any) -> Any:
+    """A decimal as the JSON number it is, digit by digit; anything else as it came."""
+    return orjson.Fragment(format(value, "f")) if isinstance(value, Decimal) else value
+
+
 def _default(value: Any) -> Any:
     if isinstance(value, Decimal):
         return str(value)

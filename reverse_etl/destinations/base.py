@@ -102,6 +102,10 @@ class Destination(ABC):
     def send(self, sync: Sync, batch: Sequence[Change]) -> list[Outcome]:
         """Deliver one batch. Raises a DestinationFault when the batch failed as a whole."""
 
+    def begin(self, sync: Sync, *, baseline: bool) -> None:  # noqa: B027 - most need not know
+        """Told before ``check`` of each sync that will be sent. A ``baseline`` is its first run: it
+        fills the tool and must start no automation there. Sends nothing."""
+
     def check(self, syncs: Sequence[Sync]) -> list[str]:
         """What these syncs need in the tool and do not find there, each with where to create it.
 
