@@ -98,6 +98,10 @@ class Destination(ABC):
     def limits(self, kind: Kind) -> Limits:
         """The account's limits for one kind of sync, options considered."""
 
+    def begin(self, sync: Sync, *, baseline: bool) -> None:  # noqa: B027 - most need not know
+        """A push of this sync is about to send its first batch. ``baseline``: what it fills is
+        history, so that no automation in the tool may fire on it."""
+
     @abstractmethod
     def send(self, sync: Sync, batch: Sequence[Change]) -> list[Outcome]:
         """Deliver one batch. Raises a DestinationFault when the batch failed as a whole."""
