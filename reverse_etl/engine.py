@@ -170,11 +170,14 @@ class Engine:
         raises UserError with everything that is missing in the others."""
 
         def check(destination: Destination) -> list[str] | DestinationFault:
-            syncs = [
-                plan.sync
+            sent = [
+                plan
                 for plan in plans
                 if plan.sync.destination == destination.config and plan.size and not plan.held
             ]
+            syncs = [plan.sync for plan in sent]
+            for plan in sent:
+                destination.begin(plan.sync, baseline=plan.baseline)
             try:
                 retrying = self._retries.around(repeatable=True)
                 return retrying(destination.check, syncs) if syncs else []

@@ -86,7 +86,6 @@ class Push:
     def run(self) -> None:
         """Send every batch, as many at a time as the destination allows."""
         kind = self._sync.spec.kind
-        self.destination.begin(self._sync, baseline=self.plan.baseline)
         batches = self.destination.batches(kind, self.plan)
         workers = self.destination.limits(kind).concurrency
         with ThreadPoolExecutor(workers, thread_name_prefix=self._sync.id) as pool:

@@ -98,13 +98,13 @@ class Destination(ABC):
     def limits(self, kind: Kind) -> Limits:
         """The account's limits for one kind of sync, options considered."""
 
-    def begin(self, sync: Sync, *, baseline: bool) -> None:  # noqa: B027 - most need not know
-        """A push of this sync is about to send its first batch. ``baseline``: what it fills is
-        history, so that no automation in the tool may fire on it."""
-
     @abstractmethod
     def send(self, sync: Sync, batch: Sequence[Change]) -> list[Outcome]:
         """Deliver one batch. Raises a DestinationFault when the batch failed as a whole."""
+
+    def begin(self, sync: Sync, *, baseline: bool) -> None:  # noqa: B027 - most need not know
+        """Told before ``check`` of each sync that will be sent. A ``baseline`` is its first run: it
+        fills the tool and must start no automation there. Sends nothing."""
 
     def check(self, syncs: Sequence[Sync]) -> list[str]:
         """What these syncs need in the tool and do not find there, each with where to create it.

@@ -68,7 +68,7 @@ class Mailchimp(Destination):
 
     def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
         super().__init__(config, ids)
-        self._is_baseline = False
+        self._baselines: set[str] = set()
         self._lock = threading.Lock()
         self._segments: dict[str, str] = {}
         self._listed: dict[str, dict[str, str]] = {}
@@ -134,8 +134,9 @@ class Mailchimp(Destination):
 
     def begin(self, sync: Sync, *, baseline: bool) -> None:
         """See Destination. What the tool is told of its segments may be old."""
-        self._is_baseline = baseline
         self._listed.clear()
+        if baseline:
+            self._baselines.add(sync.id)
 
     def send(self, sync: Sync, batch: Sequence[Change]) -> list[Outcome]:
         """See Destination."""
@@ -145,7 +146,7 @@ class Mailchimp(Destination):
             return [
                 outcome
                 for group, some in by_group(batch).items()
-                for outcome in self._change_segment(list_name(sync, group), some)
+                for outcome in self._change_segment(sync, list_name(sync, group), some)
             ]
         gone = [change for change in batch if change.action == "remove"]
         written = [change for change in batch if change.action != "remove"]
@@ -235,7 +236,7 @@ class Mailchimp(Destination):
             outcomes.append(Outcome(change.key, "delivered"))
         return outcomes
 
-    def _change_segment(self, name: str, changes: Sequence[Change]) -> list[Outcome]:
+    def _change_segment(self, sync: Sync, name: str, changes: Sequence[Change]) -> list[Outcome]:
         """Members in and out. A segment is a tag, which starts automations: on a baseline each
         member is tagged by the one call that can say that nothing may start."""
         known = self._hashes([change.identity for change in changes])
@@ -244,7 +245,7 @@ class Mailchimp(Destination):
         made = {o.key: o for o in self._write(absent, {c.key: {} for c in absent}, "upsert")}
         outcomes = [o for o in made.values() if not _is_delivered(o)]
         joining = [c for c in joining if c.key not in made or _is_delivered(made[c.key])]
-        if self._is_baseline:
+        if sync.id in self._baselines:
             outcomes += [self._tag(name, change) for change in joining]
             joining = []
         segment = f"{self._list}/segments/{self._segment_id(name)}"
@@ -294,7 +295,7 @@ class Mailchimp(Destination):
             body = {
                 "name": sync.event_name,
                 "properties": given,
-                "is_syncing": self._is_baseline,
+                "is_syncing": sync.id in self._baselines,
             }
             if row.get("occurred_at") is not None:
                 body["occurred_at"] = as_text(row["occurred_at"])

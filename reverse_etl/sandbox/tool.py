@@ -48,11 +48,13 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """A response; a body of None is sent as an empty one."""
+    """A response; a body of None is sent as an empty one. `violation` as in Refusal, for what the
+    vendor warns of and does all the same."""
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    violation: str | None = None
 
 
 @dataclass
@@ -144,6 +146,7 @@ class Tool:
                 with self.during(call):
                     await asyncio.sleep(self._latency)
                     answer = handler(call)
+                note.violation = answer.violation
             except Refusal as refusal:
                 note.violation = refusal.violation
                 answer = refusal.answer
