@@ -86,7 +86,15 @@ def test_a_pause_stops_everybody() -> None:
 
 
 def test_every_destination_is_found_by_its_file_and_declares_itself() -> None:
-    assert destinations.names() == ["hubspot", "mailchimp", "marketo", "outbox", "smtp", "webhook"]
+    assert destinations.names() == [
+        "hubspot",
+        "mailchimp",
+        "marketo",
+        "outbox",
+        "slack",
+        "smtp",
+        "webhook",
+    ]
     for name in destinations.names():
         found = destinations.implementation(name)
         assert issubclass(found, Destination)
