@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reverse_etl import destinations
 from reverse_etl.configuration import Configuration, is_loopback, load_configuration
 from reverse_etl.errors import UserError
 from reverse_etl.settings import Settings
@@ -127,7 +128,7 @@ def test_variables_have_defaults_and_take_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (one(type="hubspott"), ["destinations.dev.tool.type", "hubspot, outbox, smtp, webhook"]),
+        (one(type="hubspott"), ["destinations.dev.tool.type", ", ".join(destinations.names())]),
         (one(type="outbox", url="x"), ["destinations.dev.tool.url"]),
         ("channels: {email: nobody}\ndestinations: {dev: {}}", ["channels.email", "'nobody'"]),
         ("destinations: {prod: {}}", ["no target 'dev'", "prod"]),

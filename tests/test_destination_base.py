@@ -91,6 +91,7 @@ def test_every_destination_is_found_by_its_file_and_declares_itself() -> None:
         "mailchimp",
         "marketo",
         "outbox",
+        "salesforce",
         "slack",
         "smtp",
         "webhook",

@@ -143,7 +143,7 @@ def test_each_owner_gets_one_message_and_an_unknown_owner_none(
     [
         ({"channel": "C0000000002"}, "bot is not in this channel"),
         ({"channel": "C0000000003"}, "is archived"),
-        ({"channel": "nowhere"}, "does not show it"),
+        ({"channel": "nowhere"}, "does not show this channel"),
         ({"channel": None}, r"options\.channel is missing"),
         ({"to": "everybody"}, r"options\.to is 'everybody'"),
     ],
