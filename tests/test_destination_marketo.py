@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -189,12 +189,13 @@ def test_the_days_quota_stops_and_the_rest_waits(tmp_path: Path) -> None:
     limits = {"marketo": RateLimit(100, 20, 6)}
     with Sandbox(tmp_path / "sandbox.db", limits=limits) as sandbox:
         project = a_project(tmp_path / "project", sandbox)
-        contacts(project, 3_000)
+        contacts(project, 9_000)
         result = project.apply()[PROFILES]
         assert result.error.startswith("607: The day's quota is used up")
-        assert result.delivered + result.retryable < 3_000
         assert result.rejected == 0
-        assert sandbox.counts()["marketo"]["leads"] == result.delivered > 0
+        found = sandbox.counts()["marketo"]
+        assert found["leads"] == result.delivered > 0
+        assert found["violations"] <= 8  # those under way when the first was refused
 
 
 def test_calls_beyond_the_rate_are_tried_again(tmp_path: Path) -> None:
@@ -208,14 +209,20 @@ def test_calls_beyond_the_rate_are_tried_again(tmp_path: Path) -> None:
         assert time.monotonic() - started < 60
 
 
+@pytest.mark.slow
 def test_the_advised_rate_is_used_and_not_passed(tmp_path: Path) -> None:
-    """50 calls in 20 s, here 50 in 2 s: forty batches and what precedes them fit in one window."""
+    """A portal that takes only the 50 calls in 20 s which Marketo advises: of 108 calls 50 go at
+    once, the others fill two more windows."""
     with Sandbox(tmp_path / "sandbox.db", limits={"marketo": RateLimit(50, 20, 1_000)}) as sandbox:
         project = a_project(tmp_path / "project", sandbox, calls_in_20_s=50)
-        contacts(project, 12_000)
-        result = project.apply()[PROFILES]
-        assert result.delivered == 12_000
-        assert sandbox.counts()["marketo"]["violations"] == 0
+        contacts(project, 105 * 300)
+        started = time.monotonic()
+        assert project.apply()[PROFILES].delivered == 105 * 300
+        seconds = time.monotonic() - started
+        found = sandbox.counts()["marketo"]
+        assert found["violations"] == 0
+        assert found["requests"] > 100
+        assert 40 <= seconds <= 40 / 0.97 + 4  # planning and the last calls included
 
 
 def test_a_list_is_made_in_its_folder_and_mirrored(project: OneTool, sandbox: Sandbox) -> None:
@@ -241,7 +248,7 @@ def test_a_list_heals_from_a_lead_that_is_gone(project: OneTool, sandbox: Sandbo
     sandbox._vendors["marketo"].records.delete(max(leads(sandbox)))  # type: ignore[attr-defined]
     project.ledger.intend("run", LIST, [("c_2", "add", "")], 1)
     assert project.apply()[LIST].rejected == 1
-    project.now = datetime(2026, 10, 29, 9, tzinfo=UTC)
+    project.now += timedelta(days=1)
     assert project.apply()[LIST].delivered == 1
     assert counts(sandbox)["lists"] == {"Champions": 2}
 

@@ -77,8 +77,8 @@ def test_alerts_become_one_message_with_a_block_for_each_row(
         "*株式会社 &lt;例&gt; &amp; Co*  (Owner)\nHealth score: 41.50\n"
         "Previous health score: 72.25\nHealth band: red\nReason: usage fell"
     )
-    deliveries = project.ledger.settled_triggers().to_pylist()
-    assert {delivery["outcome"] for delivery in deliveries} == {"delivered"}
+    rows = project.ledger.acknowledged(SYNC).to_pylist()
+    assert [row["state"] for row in rows] == ["acknowledged"] * 3
 
 
 def test_messages_stay_within_slacks_limits(project: OneTool, sandbox: Sandbox) -> None:
