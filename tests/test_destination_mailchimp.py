@@ -237,6 +237,16 @@ def test_a_trigger_starts_the_journey_that_is_configured(
     assert counts(sandbox)["events"] == {"journey 301/1201": 1}
 
 
+@pytest.mark.parametrize("journeys", [{"onboarding_low_usage": "301"}, ["301/1201"]])
+def test_a_journey_step_that_is_none_is_named(
+    project: OneTool, sandbox: Sandbox, journeys: Any
+) -> None:
+    project.write_destinations(sandbox, options={"audience_id": AUDIENCE, "journeys": journeys})
+    contacts(project, 1)
+    with pytest.raises(UserError, match=r"options\.journeys"):
+        project.apply()
+
+
 def test_an_event_whose_answer_was_lost_is_never_repeated(
     project: OneTool, sandbox: Sandbox
 ) -> None:

@@ -1,8 +1,9 @@
 """Salesforce: what the sandbox's strict org makes of our calls, record by record."""
 
 import json
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import requests
 
 from reverse_etl.destinations.base import Person
+from reverse_etl.destinations.salesforce import _LOCK_PAUSES
 from reverse_etl.errors import UserError
 from reverse_etl.sandbox.faults import Fault
 from reverse_etl.sandbox.salesforce_query import MalformedQueryError, parsed
@@ -116,6 +118,46 @@ def test_contacts_hang_on_accounts_that_are_made_where_missing(
         "Customer 1",
         "Customer 3",
     }
+
+
+def test_a_contact_waits_for_an_account_that_cannot_be_made(
+    project: OneTool, sandbox: Sandbox
+) -> None:
+    contacts(project, 2)
+    project.run("update marts.contact_profiles set customer_name = null where contact_id = 'c_2'")
+    result = project.apply()[PROFILES]
+    assert (result.delivered, result.rejected) == (1, 1)
+    project.model(
+        "marts",
+        "customer_profiles",
+        CUSTOMER_PROFILES | {"destinations": ["salesforce"]},
+        "select 'cus_2' as customer_id, 'Customer 2' as name",
+    )
+    project.now += timedelta(days=1)
+    project.apply()
+    project.now += timedelta(days=1)
+    project.apply()
+    assert counts(sandbox)["contacts"] == 2
+
+
+def test_ids_that_lead_nowhere_any_more_are_asked_for_again(
+    project: OneTool, sandbox: Sandbox
+) -> None:
+    contacts(project, 2)
+    champions(project, 1)
+    project.apply()
+    for object_ in ("contacts", "companies"):
+        number = max(number for number, _ in vendor(sandbox).records.all(object_))
+        vendor(sandbox).records.delete(number)
+    champions(project, 1, 2)
+    project.run("update marts.contact_profiles set role = 'admin'")
+    first = project.apply()
+    assert first[PROFILES].rejected == first[CAMPAIGN].rejected == 1
+    for _ in range(2):
+        project.now += timedelta(days=1)
+        project.apply()
+    found = counts(sandbox)
+    assert (found["contacts"], found["accounts"], found["campaigns"]) == (2, 2, {"Champions": 2})
 
 
 def test_a_record_that_fails_does_not_take_its_call_down(
@@ -263,6 +305,35 @@ def test_only_a_lost_answer_of_the_insert_itself_is_unknown(
     assert counts(sandbox)["tasks"] == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("status", "retryable"), ("reset_after", "unknown")]
+)
+def test_what_breaks_on_the_way_to_a_locked_record_repeats_no_task_that_was_made(
+    project: OneTool,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Any,
+    expected: str,
+) -> None:
+    alerts(project, 0)
+    project.apply()
+    alerts(project, 3)
+    vendor(sandbox).locked["Health dropped: Customer 2"] = 1
+    pause = time.sleep
+
+    def broken(seconds: float) -> None:
+        if seconds in _LOCK_PAUSES:
+            fault = Fault(vendor="salesforce", kind=kind, value=503, path="/composite/sobjects")
+            sandbox.faults.armed.append(fault)
+        pause(seconds)
+
+    monkeypatch.setattr(time, "sleep", broken)
+    result = project.apply()[TASKS]
+    assert (result.delivered, getattr(result, expected)) == (2, 1)
+    project.apply()
+    assert counts(sandbox)["tasks"] == 3
+
+
 @pytest.mark.parametrize("kind", ["reset_before", "reset_after", "truncate", "status"])
 def test_profiles_arrive_whatever_breaks(project: OneTool, sandbox: Sandbox, kind: Any) -> None:
     contacts(project, 5)
@@ -300,6 +371,11 @@ def test_what_is_missing_is_named(project: OneTool, sandbox: Sandbox) -> None:
     contacts(project, 1, key="email")
     with pytest.raises(UserError, match="no external id field for 'email'"):
         project.apply()
+    contacts(project, 1)
+    for option in ({"daily_share": "most"}, {"daily_share": -1}):
+        project.write_destinations(sandbox, options=option)
+        with pytest.raises(UserError, match=r"options\.daily_share is .*a number above 0"):
+            project.apply()
 
 
 def test_an_erased_contact_leaves_nothing_in_the_recycle_bin(

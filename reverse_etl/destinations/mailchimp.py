@@ -22,6 +22,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
+from reverse_etl import options
 from reverse_etl.configuration import DestinationConfig
 from reverse_etl.destinations.base import (
     ROUTING,
@@ -101,7 +102,7 @@ class Mailchimp(Destination):
 
     def check(self, syncs: Sequence[Sync]) -> list[str]:
         """The audience, merge fields, event names. Missing segments are made while sending."""
-        _ = self._status_if_new
+        _ = self._status_if_new, self._journeys
         self._call("GET", self._list + "?fields=id")
         return [line for sync in syncs for line in self._missing(sync)]
 
@@ -284,9 +285,9 @@ class Mailchimp(Destination):
         row = change.payload
         known = self._hashes([str(row.get("contact_id"))])
         member = known.get(str(row.get("contact_id"))) or _hash(address_of(change))
-        step = dict(self.config.option("journeys") or {}).get(sync.event_name)
+        step = self._journeys.get(sync.event_name)
         if step:
-            journey, _, number = str(step).partition("/")
+            journey, _, number = step.partition("/")
             path = f"/customer-journeys/journeys/{journey}/steps/{number}/actions/trigger"
             body: dict[str, Any] = {"email_address": address_of(change)}
         else:
@@ -445,6 +446,17 @@ class Mailchimp(Destination):
     @property
     def _list(self) -> str:
         return f"/lists/{self._audience}"
+
+    @property
+    def _journeys(self) -> dict[str, str]:
+        journeys = options.mapping(self.config, "journeys")
+        for event, step in journeys.items():
+            if not re.fullmatch(r"\d+/\d+", step):
+                raise UserError(
+                    f"{self.config.origin}.options.journeys.{event} is {step!r}. Write "
+                    "<journey id>/<step id>, as the step's settings show them."
+                )
+        return journeys
 
     @property
     def _status_if_new(self) -> str:

@@ -22,6 +22,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
+from reverse_etl import options
 from reverse_etl.configuration import DestinationConfig
 from reverse_etl.destinations.base import (
     ROUTING,
@@ -79,7 +80,7 @@ class Marketo(Destination):
 
     def limits(self, kind: Kind) -> Limits:
         """300 leads, or 100 leads of a campaign request, a call; 10 calls at a time."""
-        window = Window(int(self.config.option("calls_in_20_s", 50)), 20.0)
+        window = Window(int(options.number(self.config, "calls_in_20_s", 50)), 20.0)
         return Limits(
             batch_rows=_ROWS[kind],
             batch_bytes=900_000,
@@ -383,7 +384,9 @@ class Marketo(Destination):
 
     @property
     def _folder(self) -> str:
-        return str(self.config.option("list_folder") or "")
+        if self.config.option("list_folder") is None:
+            return ""
+        return str(int(options.number(self.config, "list_folder", 0)))
 
     def _no_list(self, name: str, where: str) -> str:
         return (

@@ -22,6 +22,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
+from reverse_etl import options
 from reverse_etl.configuration import DestinationConfig
 from reverse_etl.destinations.base import (
     ROUTING,
@@ -35,7 +36,7 @@ from reverse_etl.destinations.base import (
     Person,
     Status,
 )
-from reverse_etl.errors import Denied, NotSent, Refused, Unknown
+from reverse_etl.errors import Denied, DestinationFault, NotSent, Refused, Unknown
 from reverse_etl.http import Answer, HttpClient
 from reverse_etl.naming import by_group, list_name, plain
 from reverse_etl.planner import Change
@@ -49,6 +50,7 @@ _LOCKED = "UNABLE_TO_LOCK_ROW"
 _LOCK_PAUSES = (0.2, 0.8, 2.4)
 """Seconds before a record is tried again that somebody else held; a lock lasts seconds."""
 _REPEATABLE = frozenset({_LOCKED, "SERVER_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"})
+_LOST = frozenset({"INVALID_CROSS_REFERENCE_KEY", "ENTITY_IS_DELETED"})
 _ERASED_TYPES = frozenset({"string", "email", "phone", "textarea", "url", "date", "address"})
 _HIDDEN = ROUTING | {"customer_id", "contact_id", "customer_name", "language"}
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -157,11 +159,18 @@ class Salesforce(Destination):
         if not changes:
             return []
         object_ = _OBJECTS[sync.spec.object]
-        accounts = self._accounts(changes) if object_ == "Contact" else {}
-        records = [self._record(sync, change, accounts) for change in changes]
-        key = self._key_field(sync)
-        path = f"/composite/sobjects/{object_}/{key}"
-        return self._write("PATCH", path, object_, changes, records, remembers=True)
+        path = f"/composite/sobjects/{object_}/{self._key_field(sync)}"
+        if object_ == "Account":
+            records = [self._record(sync, change) for change in changes]
+            return self._write("PATCH", path, object_, changes, records, remembers=True)
+        accounts = self._accounts(changes)
+        tied = [c for c in changes if accounts is None or _of(c, "customer_id") in {"", *accounts}]
+        words = "Its account is not in Salesforce; the customer's profile has to be sent first."
+        untied = [c.key for c in changes if c not in tied]
+        records = [self._record(sync, c, (accounts or {}).get(_of(c, "customer_id"))) for c in tied]
+        written = self._write("PATCH", path, object_, tied, records, remembers=True)
+        self._forget("Account", "customer_id", tied, written)
+        return written + [Outcome(key, "rejected", "account", words) for key in untied]
 
     def _write(
         self,
@@ -175,30 +184,39 @@ class Salesforce(Destination):
     ) -> list[Outcome]:
         """One result a record, in the order of the request. A record that was locked surely was not
         written, and is tried again by itself."""
-        outcomes = {}
+        outcomes: dict[str, Outcome] = {}
         ids = {}
         open_ = list(zip(changes, records, strict=True))
         for pause in (*_LOCK_PAUSES, None):
+            if not open_:
+                break
             body = {
                 "allOrNone": False,
                 "records": [{"attributes": {"type": object_}, **record} for _, record in open_],
             }
-            results = self._call(method, path, body)
+            try:
+                results = self._call(method, path, body)
+            except DestinationFault as fault:
+                if not outcomes:
+                    raise
+                if isinstance(fault, Unknown):  # of the others the outcome is known
+                    lost = (Outcome(c.key, "unknown", fault.code, str(fault)) for c, _ in open_)
+                    outcomes |= {outcome.key: outcome for outcome in lost}
+                break
             for (change, _), result in zip(open_, results, strict=False):
                 outcomes[change.key] = _outcome(change.key, result)
                 if result.get("success"):
                     ids[change.identity] = str(result["id"])
             open_ = [(c, r) for c, r in open_ if outcomes.get(c.key, _SILENT).code == _LOCKED]
-            if not open_ or pause is None:
-                break
-            time.sleep(pause)
+            if open_ and pause is not None:
+                time.sleep(pause)
         if remembers:
             self.ids.remember_external_ids(self.account, object_, ids)
         words = _SILENT.message
         silent = [c.key for c in changes if c.key not in outcomes]
         return [*outcomes.values(), *(Outcome(key, "unknown", "silent", words) for key in silent)]
 
-    def _record(self, sync: Sync, change: Change, accounts: Mapping[str, str]) -> dict[str, Any]:
+    def _record(self, sync: Sync, change: Change, account: str | None = None) -> dict[str, Any]:
         fields = self._fields(_OBJECTS[sync.spec.object])
         row = change.payload
         if change.action == "remove":  # cleared, but for the name, which Salesforce requires
@@ -208,23 +226,20 @@ class Salesforce(Destination):
             for column, value in row.items()
             if plain(column) in fields and plain(column) != plain(_OPTED_OUT)
         }
-        account = accounts.get(str(row.get("customer_id")))
-        return (
-            record
-            | {self._key_field(sync): change.identity}
-            | ({"AccountId": account} if account else {})
-        )
+        tie = {"AccountId": account} if account else {}
+        return record | tie | {self._key_field(sync): change.identity}
 
-    def _accounts(self, changes: Sequence[Change]) -> dict[str, str]:
-        """Account ids by customer_id: from the ledger, else asked for, else made."""
+    def _accounts(self, changes: Sequence[Change]) -> dict[str, str] | None:
+        """Account ids by customer_id: from the ledger, else asked for, else made. None where
+        accounts have no external id, so that contacts are not tied to any."""
         names = {
             str(c.payload["customer_id"]): c.payload.get("customer_name")
             for c in changes
             if c.payload.get("customer_id")
         }
         field = self._fields("Account").get("customerid", {})
-        if not names or not field.get("externalId"):
-            return {}
+        if not field.get("externalId"):
+            return None
         ids = self._known("Account", field["name"], list(names))
         made = [
             Change(key, "add", "", {}) for key, name in names.items() if key not in ids and name
@@ -233,7 +248,7 @@ class Salesforce(Destination):
         if made:
             path = f"/composite/sobjects/Account/{field['name']}"
             self._write("PATCH", path, "Account", made, records, remembers=True)
-            ids |= self.ids.external_ids(self.account, "Account", [c.key for c in made])
+            ids |= self._remembered("Account", [c.key for c in made])
         return ids
 
     def _change_campaign(
@@ -254,6 +269,7 @@ class Salesforce(Destination):
         if joining:
             members = [{"CampaignId": campaign, "ContactId": ids[c.identity]} for c in joining]
             written = self._write("POST", "/composite/sobjects", "CampaignMember", joining, members)
+            self._forget("Contact", "contact_id", joining, written)
             outcomes += [
                 Outcome(o.key, "delivered", "was in it") if o.code == "DUPLICATE_VALUE" else o
                 for o in written
@@ -296,7 +312,7 @@ class Salesforce(Destination):
         for change in owned:
             row = change.payload
             due = as_utc(row.get("occurred_at") or datetime.now(UTC)) + timedelta(
-                days=int(self.config.option("due_days", 3))
+                days=int(options.number(self.config, "due_days", 3))
             )
             about = row.get("customer_name") or row.get("customer_id") or change.key
             task = {
@@ -311,7 +327,10 @@ class Salesforce(Destination):
             }
             tasks.append({name: value for name, value in task.items() if value})
         if owned:
-            outcomes += self._write("POST", "/composite/sobjects", "Task", owned, tasks)
+            written = self._write("POST", "/composite/sobjects", "Task", owned, tasks)
+            self._forget("Contact", "contact_id", owned, written)
+            self._forget("Account", "customer_id", owned, written)
+            outcomes += written
         return outcomes
 
     # People
@@ -397,7 +416,7 @@ class Salesforce(Destination):
 
     def _known(self, object_: str, field: str, keys: Sequence[str]) -> dict[str, str]:
         """Salesforce's ids by our key: from the ledger, else asked for."""
-        ids = self.ids.external_ids(self.account, object_, keys)
+        ids = self._remembered(object_, keys)
         asked = sorted({key for key in keys if key not in ids})
         learned: dict[str, str] = {}
         for start in range(0, len(asked), _ROWS):
@@ -406,6 +425,18 @@ class Salesforce(Destination):
             learned |= {str(row[field]): str(row["Id"]) for row in rows}
         self.ids.remember_external_ids(self.account, object_, learned)
         return ids | learned
+
+    def _remembered(self, object_: str, keys: Sequence[str]) -> dict[str, str]:
+        ids = self.ids.external_ids(self.account, object_, keys)
+        return {key: id_ for key, id_ in ids.items() if id_}
+
+    def _forget(
+        self, object_: str, column: str, changes: Sequence[Change], outcomes: Sequence[Outcome]
+    ) -> None:
+        """Ids that lead nowhere any more are asked for again at the next try."""
+        lost = {outcome.key for outcome in outcomes if outcome.code in _LOST}
+        keys = {_of(c, column) or c.identity for c in changes if c.key in lost}
+        self.ids.remember_external_ids(self.account, object_, dict.fromkeys(keys, ""))
 
     def _related(self, object_: str, column: str, batch: Sequence[Change]) -> dict[str, str]:
         keys = [str(c.payload[column]) for c in batch if c.payload.get(column)]
@@ -452,7 +483,7 @@ class Salesforce(Destination):
         for result, id_ in zip(results, ids, strict=False):
             result.setdefault("id", id_)
             codes = {error["statusCode"] for error in result.get("errors", [])}
-            if codes & {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"}:
+            if codes & _LOST:
                 result["success"] = True
         return results
 
@@ -462,7 +493,7 @@ class Salesforce(Destination):
 
     def _call(self, method: str, path: str, payload: Any = None) -> Any:
         """One call, repeated once where the session ended meanwhile."""
-        share = float(self.config.option("daily_share", 0.9))
+        share = options.number(self.config, "daily_share", 0.9)
         if self._used >= share:
             raise Denied(
                 f"{self._used:.0%} of the org's calls of 24 hours are used; the rest is left to "
@@ -557,8 +588,12 @@ def _description(change: Change) -> str:
     return "\n".join(lines)[:32_000]
 
 
+def _of(change: Change, column: str) -> str:
+    return str(change.payload.get(column) or "")
+
+
 def _owner(change: Change) -> str:
-    return str(change.payload.get("owner_email") or "").strip().lower()
+    return _of(change, "owner_email").strip().lower()
 
 
 def _words(name: str) -> str:

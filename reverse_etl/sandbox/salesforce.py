@@ -264,6 +264,8 @@ class Salesforce(Tool):
                 return _failed("INVALID_EMAIL_ADDRESS", f"{name}: invalid email address: {value}")
             if kind_of == "string" and value and len(value) > 255:
                 return _failed("STRING_TOO_LONG", f"{name}: data value too large")
+            if kind_of == "reference" and value and not self._is_there(value):
+                return _failed("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
             if held and name in _FIXED.get(kind, ()):
                 return _failed("INVALID_FIELD_FOR_INSERT_UPDATE", f"{name} cannot be changed")
         after = (held[1] if held else {"CreatedById": self._user, "CreatedDate": now}) | row
@@ -279,6 +281,11 @@ class Salesforce(Tool):
         record_id = held[0] if held else None
         number = self.records.put(object_, after, now, unique=unique, record_id=record_id)
         return {"id": _id(kind, number), "success": True, "errors": []}
+
+    def _is_there(self, id_: str) -> bool:
+        kind = next((k for k, prefix in _PREFIXES.items() if id_.startswith(prefix)), "")
+        held = self.records.by_id(_SHOWN_AS.get(kind, kind), _number(id_))
+        return held is not None or id_ in self._users
 
     def _records(self, call: Call) -> list[tuple[str, dict[str, Any]]]:
         body = call.body

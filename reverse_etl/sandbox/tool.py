@@ -339,7 +339,14 @@ class Records:
             db.execute(
                 "insert into events(vendor, name, record_id, occurred_at, received_at, properties,"
                 " outcome) values (?, ?, ?, ?, ?, ?, 'accepted')",
-                (self._vendor, name, record_id, occurred_at, now, orjson.dumps(properties)),
+                (
+                    self._vendor,
+                    name,
+                    record_id,
+                    occurred_at,
+                    now,
+                    orjson.dumps(properties).decode(),
+                ),
             )
 
     def event_counts(self) -> dict[str, int]:
