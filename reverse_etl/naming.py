@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from reverse_etl.planner import Change
 from reverse_etl.spec import Sync
@@ -31,3 +32,19 @@ def by_group(changes: Iterable[Change]) -> dict[str | None, list[Change]]:
 def address(change: Change) -> str:
     """The row's e-mail address in lower case; empty where it has none."""
     return str(change.payload.get("email") or "").strip().lower()
+
+
+def totals(
+    counts: Mapping[Sync, Mapping[str, int]], profiles: Mapping[str, str], lists: str, events: str
+) -> dict[str, Any]:
+    """Acknowledged rows in a tool's words: ``profiles`` by object (contact, customer), ``lists``
+    and ``events`` by their names."""
+    found: dict[str, Any] = {**dict.fromkeys(profiles.values(), 0), lists: {}, events: {}}
+    for sync, groups in counts.items():
+        if sync.spec.kind == "profile":
+            found[profiles[sync.spec.object]] += sum(groups.values())
+        elif sync.spec.kind == "trigger":
+            found[events][sync.event_name] = sum(groups.values())
+        else:
+            found[lists] |= {list_name(sync, group or None): n for group, n in groups.items()}
+    return found

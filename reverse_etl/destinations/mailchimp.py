@@ -39,7 +39,7 @@ from reverse_etl.destinations.base import (
 from reverse_etl.errors import Denied, RateLimited, Refused, UserError
 from reverse_etl.http import HttpClient
 from reverse_etl.naming import address as address_of
-from reverse_etl.naming import by_group, list_name, plain
+from reverse_etl.naming import by_group, list_name, plain, totals
 from reverse_etl.planner import Change
 from reverse_etl.rate import RateBudget
 from reverse_etl.spec import Kind, Sync
@@ -89,16 +89,7 @@ class Mailchimp(Destination):
 
     def totals(self, counts: Mapping[Sync, Mapping[str, int]]) -> dict[str, object]:
         """As the audience counts: members, segments by name, events by name."""
-        totals: dict[str, Any] = {"members": 0, "segments": {}, "events": {}}
-        for sync, groups in counts.items():
-            if sync.spec.kind == "profile":
-                totals["members"] += sum(groups.values())
-            elif sync.spec.kind == "trigger":
-                totals["events"][sync.event_name] = sum(groups.values())
-            else:
-                for group, members in groups.items():
-                    totals["segments"][list_name(sync, group or None)] = members
-        return totals
+        return totals(counts, {"contact": "members"}, "segments", "events")
 
     def check(self, syncs: Sequence[Sync]) -> list[str]:
         """The audience, merge fields, event names. Missing segments are made while sending."""

@@ -14,7 +14,6 @@ Credentials: ``client_id``, ``client_secret``.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -37,14 +36,15 @@ from reverse_etl.destinations.base import (
 )
 from reverse_etl.errors import Denied, DestinationFault, NotSent, RateLimited, Refused, Unknown
 from reverse_etl.http import HttpClient
-from reverse_etl.naming import address, by_group, list_name, plain
+from reverse_etl.naming import address, by_group, list_name, plain, totals
+from reverse_etl.oauth import FORM, ClientCredentials
 from reverse_etl.planner import Change
 from reverse_etl.rate import RateBudget, Window
 from reverse_etl.spec import Kind, Sync
 from reverse_etl.values import as_json, as_plain, as_text
 
 _ROWS: dict[Kind, int] = {"profile": 300, "segment": 300, "trigger": 100}
-_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+_OBJECTS = {"contact": "leads", "customer": "companies"}
 _EXPIRED = frozenset({"601", "602"})
 _DENIED = frozenset({"600", "603", "607"})
 _PAUSES = {"606": 10.0, "615": 1.0, "608": 5.0, "713": 5.0}
@@ -73,8 +73,8 @@ class Marketo(Destination):
 
     def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
         super().__init__(config, ids)
-        self._lock, self._lock_of_token = threading.Lock(), threading.Lock()
-        self._token, self._token_ends = "", 0.0
+        self._lock = threading.Lock()
+        self._login = ClientCredentials(config, "/identity/oauth/token", lambda: self._client)
         self._found: dict[tuple[str, str], str] = {}
         self._in_flight = _InFlight()
 
@@ -111,17 +111,7 @@ class Marketo(Destination):
 
     def totals(self, counts: Mapping[Sync, Mapping[str, int]]) -> dict[str, object]:
         """As the instance counts: leads, companies, lists and campaigns by name."""
-        totals: dict[str, Any] = {"leads": 0, "companies": 0, "lists": {}, "campaigns": {}}
-        for sync, groups in counts.items():
-            if sync.spec.kind == "profile":
-                kind = "leads" if sync.spec.object == "contact" else "companies"
-                totals[kind] += sum(groups.values())
-            elif sync.spec.kind == "trigger":
-                totals["campaigns"][sync.event_name] = sum(groups.values())
-            else:
-                named = {list_name(sync, group or None): n for group, n in groups.items()}
-                totals["lists"] |= named
-        return totals
+        return totals(counts, _OBJECTS, "lists", "campaigns")
 
     def check(self, syncs: Sequence[Sync]) -> list[str]:
         """Fields, campaigns, and lists where they cannot be made."""
@@ -444,8 +434,8 @@ class Marketo(Destination):
         """One call, repeated once with a new token where the old one ended meanwhile."""
         error: Mapping[str, Any] = {}
         for _ in range(2):
-            token = self._access_token()
-            headers = {"Authorization": f"Bearer {token}", **(_FORM if form else {})}
+            token = self._login.token()
+            headers = {"Authorization": f"Bearer {token}", **(FORM if form else {})}
             answer: dict[str, Any] = self._client.request(
                 method, path, payload, content=form, headers=headers
             ).json()
@@ -454,9 +444,7 @@ class Marketo(Destination):
             error = next(iter(answer.get("errors") or []), {"code": "", "message": "No reason."})
             if str(error["code"]) not in _EXPIRED:
                 raise self._fault(str(error["code"]), str(error["message"]))
-            with self._lock_of_token:
-                if self._token == token:
-                    self._token = ""
+            self._login.drop(token)
         raise Denied(f"A new token is refused too: {error['message']}", code=str(error["code"]))
 
     def _fault(self, code: str, message: str) -> DestinationFault:
@@ -469,25 +457,6 @@ class Marketo(Destination):
             self._budget.pause(pause)
             return RateLimited(message, code=code, retry_after=pause)
         return (Unknown if code in _UNCLEAR else Refused)(message, code=code)
-
-    def _access_token(self) -> str:
-        """The token in use, a new one a minute before it ends."""
-        with self._lock_of_token:
-            if not self._token or time.monotonic() > self._token_ends:
-                form = urlencode(
-                    {
-                        "grant_type": "client_credentials",
-                        "client_id": self.config.credential("client_id"),
-                        "client_secret": self.config.credential("client_secret"),
-                    }
-                )
-                path = "/identity/oauth/token"
-                given = self._client.request(
-                    "POST", path, content=form.encode(), headers=_FORM
-                ).json()
-                self._token = str(given["access_token"])
-                self._token_ends = time.monotonic() + float(given["expires_in"]) - 60
-            return self._token
 
     @cached_property
     def _budget(self) -> RateBudget:

@@ -38,13 +38,15 @@ from reverse_etl.destinations.base import (
 )
 from reverse_etl.errors import Denied, DestinationFault, NotSent, Refused, Unknown
 from reverse_etl.http import Answer, HttpClient
-from reverse_etl.naming import by_group, list_name, plain
+from reverse_etl.naming import by_group, list_name, plain, totals
+from reverse_etl.oauth import ClientCredentials
 from reverse_etl.planner import Change
 from reverse_etl.rate import RateBudget
 from reverse_etl.spec import Kind, Sync
 from reverse_etl.values import as_plain, as_text, as_utc
 
 _OBJECTS = {"contact": "Contact", "customer": "Account"}
+_COUNTED = {"contact": "contacts", "customer": "accounts"}
 _ROWS = 200
 _LOCKED = "UNABLE_TO_LOCK_ROW"
 _LOCK_PAUSES = (0.2, 0.8, 2.4)
@@ -53,7 +55,6 @@ _REPEATABLE = frozenset({_LOCKED, "SERVER_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"
 _LOST = frozenset({"INVALID_CROSS_REFERENCE_KEY", "ENTITY_IS_DELETED"})
 _ERASED_TYPES = frozenset({"string", "email", "phone", "textarea", "url", "date", "address"})
 _HIDDEN = ROUTING | {"customer_id", "contact_id", "customer_name", "language"}
-_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _OPTED_OUT = "HasOptedOutOfEmail"
 
 
@@ -68,8 +69,8 @@ class Salesforce(Destination):
 
     def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
         super().__init__(config, ids)
-        self._lock, self._lock_of_token = threading.Lock(), threading.Lock()
-        self._token, self._user = "", ""
+        self._lock = threading.Lock()
+        self._login = ClientCredentials(config, "/services/oauth2/token", lambda: self._client)
         self._campaigns: dict[str, str] = {}
         self._described: dict[str, dict[str, dict[str, Any]]] = {}
         self._used = 0.0
@@ -85,20 +86,11 @@ class Salesforce(Destination):
 
     def totals(self, counts: Mapping[Sync, Mapping[str, int]]) -> dict[str, object]:
         """As the org counts: contacts, accounts, campaigns by name, tasks by event."""
-        totals: dict[str, Any] = {"contacts": 0, "accounts": 0, "campaigns": {}, "tasks": {}}
-        for sync, groups in counts.items():
-            if sync.spec.kind == "profile":
-                totals[f"{_OBJECTS[sync.spec.object].lower()}s"] += sum(groups.values())
-            elif sync.spec.kind == "trigger":
-                totals["tasks"][sync.event_name] = sum(groups.values())
-            else:
-                named = {list_name(sync, group or None): n for group, n in groups.items()}
-                totals["campaigns"] |= named
-        return totals
+        return totals(counts, _COUNTED, "campaigns", "tasks")
 
     def check(self, syncs: Sequence[Sync]) -> list[str]:
         """Fields, external ids, and the columns that tasks need. Missing campaigns are made."""
-        _ = self._access_token()
+        _ = self._login.token()
         return [line for sync in syncs for line in self._missing(sync)]
 
     def _missing(self, sync: Sync) -> Iterator[str]:
@@ -280,12 +272,12 @@ class Salesforce(Destination):
 
     def _leave(self, campaign: str, leaving: Mapping[str, Change]) -> list[Outcome]:
         """Take out members this integration made; who was put in by somebody else stays."""
-        _ = self._access_token()  # tells who we are
+        ourselves = self._login.told("id").rpartition("/")[2]
         found = self._rows(
             "CampaignMember",
             "Id, ContactId",
             f"CampaignId = {_quoted(campaign)}",
-            f"CreatedById = {_quoted(self._user)}",
+            f"CreatedById = {_quoted(ourselves)}",
             f"ContactId IN ({_listed(leaving)})",
         )
         owners = {member["Id"]: leaving[member["ContactId"]].key for member in found}
@@ -500,16 +492,14 @@ class Salesforce(Destination):
                 f"others ({self.config.origin}.options.daily_share).",
                 code="daily limit",
             )
-        token = self._access_token()
+        token = self._login.token()
         try:
             answer = self._exchange(method, path, payload, token)
         except Denied as denied:
             if denied.code != "401":
                 raise
-            with self._lock_of_token:
-                if self._token == token:
-                    self._token = ""
-            answer = self._exchange(method, path, payload, self._access_token())
+            self._login.drop(token)
+            answer = self._exchange(method, path, payload, self._login.token())
         return answer.json() if answer.body else None
 
     def _exchange(self, method: str, path: str, payload: Any, token: str) -> Answer:
@@ -520,26 +510,6 @@ class Salesforce(Destination):
             if _LOCKED in str(refused):
                 raise NotSent(str(refused), code=_LOCKED) from None
             raise
-
-    def _access_token(self) -> str:
-        with self._lock_of_token:
-            if not self._token:
-                form = urlencode(
-                    {
-                        "grant_type": "client_credentials",
-                        "client_id": self.config.credential("client_id"),
-                        "client_secret": self.config.credential("client_secret"),
-                    }
-                ).encode()
-                path = "/services/oauth2/token"
-                try:
-                    answer = self._client.request("POST", path, content=form, headers=_FORM)
-                except Refused as refused:
-                    raise Denied(str(refused), code=refused.code) from None
-                given = answer.json()
-                self._token = str(given["access_token"])
-                self._user = str(given["id"]).rpartition("/")[2]
-            return self._token
 
     def _learn(self, headers: Mapping[str, str], budget: RateBudget) -> None:
         usage = re.search(r"api-usage=(\d+)/(\d+)", headers.get("Sforce-Limit-Info", ""))
