@@ -167,6 +167,22 @@ def test_a_changed_address_keeps_the_member(project: OneTool, sandbox: Sandbox) 
     assert members(sandbox)["new@customer.example"]["status"] == "unsubscribed"
 
 
+def test_a_segment_too_moves_a_member_whose_address_changed(
+    project: OneTool, sandbox: Sandbox
+) -> None:
+    champions(project, 1, 2)
+    project.apply()
+    opt_out(sandbox, members(sandbox)["p1@customer.example"])
+    champions(project, 1, 2)
+    project.run(
+        "update segments.seg_champions set email = 'new@customer.example' where contact_id = 'c_1'"
+    )
+    project.ledger.intend("run", SEGMENT, [("c_1", "add", "")], 1)
+    assert project.apply()[SEGMENT].delivered == 1
+    assert set(members(sandbox)) == {"new@customer.example", "p2@customer.example"}
+    assert members(sandbox)["new@customer.example"]["status"] == "unsubscribed"
+
+
 def test_a_baseline_fills_segments_without_starting_automations(
     project: OneTool, sandbox: Sandbox
 ) -> None:
@@ -333,6 +349,8 @@ def test_people_are_erased_and_unsubscribed(project: OneTool, sandbox: Sandbox) 
         "p3@customer.example": "transactional",
         "p8@customer.example": "unsubscribed",
     }
+    refused, done = destination.unsubscribe([Person("c_0", "nonsense"), people[0]])
+    assert (refused.status, done.status) == ("rejected", "delivered")
     project.run("update marts.contact_profiles set jobtitle = 'Lead'")
     result = project.apply()[PROFILES]
     assert (result.delivered, result.rejected) == (2, 1)

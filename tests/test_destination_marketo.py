@@ -24,7 +24,13 @@ from reverse_etl.sandbox.marketo import _FIRST
 from reverse_etl.sandbox.server import Sandbox
 from reverse_etl.sandbox.vendor import RateLimit
 from tests.one_tool import OneTool
-from tests.small_project import AUTOMATED, CONTACT_PROFILES, CUSTOMER_PROFILES, contacts_sql
+from tests.small_project import (
+    ALERTED,
+    AUTOMATED,
+    CONTACT_PROFILES,
+    CUSTOMER_PROFILES,
+    contacts_sql,
+)
 
 SPEC = Path(__file__).parents[2] / "shared" / "vendor_specs" / "marketo_rest.json"
 PROFILES = "marketo/contact_profiles"
@@ -393,6 +399,14 @@ def test_what_is_missing_is_named(project: OneTool, sandbox: Sandbox) -> None:
     project.apply()
     fired(project, 1, event="no_such_campaign")
     with pytest.raises(UserError, match="no active smart campaign 'no_such_campaign'"):
+        project.apply()
+
+
+def test_a_trigger_about_nobody_in_person_is_named(project: OneTool) -> None:
+    project.episodes("trg_health_dropped", ALERTED, 0)
+    project.apply()
+    project.episodes("trg_health_dropped", ALERTED, 1)
+    with pytest.raises(UserError, match="needs the column email"):
         project.apply()
 
 

@@ -16,7 +16,7 @@ import base64
 import hashlib
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, ClassVar
@@ -233,7 +233,7 @@ class Mailchimp(Destination):
         member is tagged by the one call that can say that nothing may start."""
         known = self._hashes([change.identity for change in changes])
         joining = [change for change in changes if change.action != "remove"]
-        absent = [change for change in joining if change.identity not in known]
+        absent = [c for c in joining if known.get(c.identity) != _hash(address_of(c))]
         made = {o.key: o for o in self._write(absent, {c.key: {} for c in absent}, "upsert")}
         outcomes = [o for o in made.values() if not _is_delivered(o)]
         joining = [c for c in joining if c.key not in made or _is_delivered(made[c.key])]
@@ -253,7 +253,9 @@ class Mailchimp(Destination):
             return outcomes
         answer = self._call("POST", segment, body)
         added = {member["email_address"].lower() for member in answer.get("members_added", [])}
-        errors = {a.lower(): e["error"] for e in answer["errors"] for a in e["email_addresses"]}
+        errors = {
+            a.lower(): e["error"] for e in answer.get("errors", []) for a in e["email_addresses"]
+        }
         for change in joining:
             address = address_of(change)
             if address in added or _hash(address) in self._in_segment(segment):
@@ -303,27 +305,23 @@ class Mailchimp(Destination):
     def erase(self, people: Sequence[Person]) -> list[Outcome]:
         """See Destination. Whoever is erased can never be imported again: Mailchimp's rule."""
         known = self._hashes([person.contact_id for person in people])
-        for person in people:
-            for member in {_hash(person.email), known.get(person.contact_id) or ""} - {""}:
-                path = f"{self._list}/members/{member}/actions/delete-permanent"
-                self._if_there("POST", path)
-        return [Outcome(person.contact_id, "delivered") for person in people]
+
+        def erase(person: Person) -> None:
+            for member in {_hash(person.email), known.get(person.contact_id, "")} - {""}:
+                self._if_there("POST", f"{self._list}/members/{member}/actions/delete-permanent")
+
+        return [_tried(person, erase) for person in people]
 
     def unsubscribe(self, people: Sequence[Person]) -> list[Outcome]:
         """See Destination. Who is not in the audience is recorded as unsubscribed, so that nothing
         can subscribe them later."""
-        for person in people:
-            body = {
-                "email_address": person.email,
-                "status": "unsubscribed",
-                "status_if_new": "unsubscribed",
-            }
-            try:
-                self._call("PUT", f"{self._list}/members/{_hash(person.email)}", body)
-            except Refused as refused:
-                if "permanently deleted" not in str(refused):
-                    raise
-        return [Outcome(person.contact_id, "delivered") for person in people]
+        status = {"status": "unsubscribed", "status_if_new": "unsubscribed"}
+
+        def opt_out(person: Person) -> None:
+            path = f"{self._list}/members/{_hash(person.email)}"
+            self._call("PUT", path, {"email_address": person.email, **status})
+
+        return [_tried(person, opt_out, "permanently deleted") for person in people]
 
     def pull(self, since: datetime) -> Iterator[Feedback]:
         """Unsubscribed and cleaned (bounced) members, abuse reports, and what mails of the last
@@ -485,6 +483,16 @@ def _is_delivered(outcome: Outcome) -> bool:
 
 def _refused(change: Change, code: str, words: str) -> Outcome:
     return Outcome(change.key, "rejected", code, words)
+
+
+def _tried(person: Person, step: Callable[[Person], None], harmless: str = "\0") -> Outcome:
+    """What became of a step for one person; a refusal that says ``harmless`` is as good."""
+    try:
+        step(person)
+    except Refused as refused:
+        if harmless not in str(refused):
+            return Outcome(person.contact_id, "rejected", refused.code, str(refused))
+    return Outcome(person.contact_id, "delivered")
 
 
 def _instant(text: str) -> datetime:

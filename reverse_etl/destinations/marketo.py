@@ -143,7 +143,8 @@ class Marketo(Destination):
                     f"{sync.file}: Marketo has no field {', '.join(absent)}. Create under Admin > "
                     "Field Management, or remove the column from the model."
                 )
-        if spec.object == "contact" and "email" not in sync.columns:
+        is_of_people = spec.kind != "profile" or spec.object == "contact"
+        if is_of_people and "email" not in sync.columns:
             yield f"{sync.file}: Marketo needs the column email."
 
     # Sending
