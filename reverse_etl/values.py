@@ -26,6 +26,18 @@ def as_text(value: Any) -> str:
             return str(value)
 
 
+def as_plain(value: Any) -> Any:
+    """One value for JSON that keeps its type: decimals are numbers with every digit as written,
+    timestamps are text as in ``as_text``."""
+    match value:
+        case Decimal() if value.is_finite():
+            return orjson.Fragment(format(value, "f"))
+        case datetime() | date():
+            return as_text(value)
+        case _:
+            return value
+
+
 def as_utc(value: datetime) -> datetime:
     """The same instant with its zone spelled out."""
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

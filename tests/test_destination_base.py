@@ -86,8 +86,19 @@ def test_a_pause_stops_everybody() -> None:
 
 
 def test_every_destination_is_found_by_its_file_and_declares_itself() -> None:
-    shipped = ["braze", "customer_io", "hubspot", "klaviyo", "outbox", "smtp", "webhook"]
-    assert destinations.names() == shipped
+    assert destinations.names() == [
+        "braze",
+        "customer_io",
+        "hubspot",
+        "klaviyo",
+        "mailchimp",
+        "marketo",
+        "outbox",
+        "salesforce",
+        "slack",
+        "smtp",
+        "webhook",
+    ]
     for name in destinations.names():
         found = destinations.implementation(name)
         assert issubclass(found, Destination)
