@@ -18,6 +18,7 @@ from reverse_etl.errors import DestinationFault, UserError
 from reverse_etl.ledger import Ledger
 from reverse_etl.planner import Known, Plan, baseline_of_trigger, canary, plan_sync
 from reverse_etl.push import Progress, Push, Retries
+from reverse_etl.rate import Budgets
 from reverse_etl.settings import Settings
 from reverse_etl.spec import Kind, Sync, load_syncs, selected
 from reverse_etl.warehouse import DuckdbWarehouse, Warehouse
@@ -131,11 +132,14 @@ class Engine:
         with ExitStack() as stack:
             ledger = Ledger(self._settings.ledger_url, canary=canary(), clock=self._clock)
             stack.callback(ledger.close)
+            budgets = Budgets(ledger)
+            stack.callback(budgets.close)
             destinations: dict[str, Destination] = {}
             for sync in syncs:
                 config = sync.destination
                 if config.name not in destinations:
                     destinations[config.name] = implementation(config.type)(config, ledger)
+                    destinations[config.name].budgets = budgets
                     stack.callback(destinations[config.name].close)
                 if problem := unsupported(destinations[config.name], sync):
                     raise UserError(f"{sync.file}: meta.sync: {problem}.")

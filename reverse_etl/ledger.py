@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 from uuid import uuid4
@@ -26,6 +26,7 @@ from reverse_etl import schema, statements
 from reverse_etl.clock import Clock, as_instant, utc_now
 from reverse_etl.database import Database, in_pieces
 from reverse_etl.errors import UserError
+from reverse_etl.quota import Lot
 
 FIRST_PAUSE = timedelta(minutes=15)
 LONGEST_PAUSE = timedelta(days=7)
@@ -180,6 +181,52 @@ class Ledger:
             self._database.put(
                 connection, schema.suppressions, [row | {"suppressed_at": self._now()}]
             )
+
+    # A tool's limits: see quota.QuotaMemory
+
+    def take_calls(self, account: str, day: str, calls: int, allowed: int | None) -> Lot:
+        """See QuotaMemory."""
+        with self._database.writing() as connection:
+            used, told = self._calls(connection, account, day)
+            most = allowed if told is None else told
+            taken = calls if most is None else max(0, min(calls, most - used))
+            row = {"account": account, "day": day, "used": used + taken, "allowed": told}
+            self._database.put(connection, schema.quotas, [row])
+        return Lot(taken, used + taken, most)
+
+    def learn_calls(self, account: str, day: str, used: int, allowed: int) -> None:
+        """See QuotaMemory."""
+        with self._database.writing() as connection:
+            most = max(used, self._calls(connection, account, day)[0])
+            row = {"account": account, "day": day, "used": most, "allowed": allowed}
+            self._database.put(connection, schema.quotas, [row])
+
+    def return_calls(self, account: str, day: str, calls: int) -> None:
+        """Calls that were set aside and not made."""
+        t = schema.quotas
+        with self._database.writing() as connection:
+            own = update(t).where(t.c.account == account, t.c.day == day)
+            connection.execute(own.values(used=t.c.used - calls))
+
+    def paused_until(self, account: str) -> datetime | None:
+        """When a tool takes calls again, as far as it said so."""
+        t = schema.pauses
+        with self._database.reading() as connection:
+            text = connection.scalar(select(t.c.paused_until).where(t.c.account == account))
+        return datetime.fromisoformat(text) if text else None
+
+    def pause_until(self, account: str, instant: datetime) -> None:
+        """Remember a pause that is longer than a run waits."""
+        row = {"account": account, "paused_until": as_instant(instant)}
+        with self._database.writing() as connection:
+            self._database.put(connection, schema.pauses, [row])
+
+    @staticmethod
+    def _calls(connection: Connection, account: str, day: str) -> tuple[int, int | None]:
+        t = schema.quotas
+        query = select(t.c.used, t.c.allowed).where(t.c.account == account, t.c.day == day)
+        row = connection.execute(query).one_or_none()
+        return (row.used, row.allowed) if row else (0, None)
 
     # A run
 

@@ -165,7 +165,10 @@ class Push:
         """Stop when there is no point in going on."""
         with self._mutex:
             self._failures_in_a_row += 1
-            self.is_down = isinstance(fault, Denied | Unreachable)
+            pause = fault.retry_after or 0.0
+            self.is_down = (
+                isinstance(fault, Denied | Unreachable) or pause > self.retries.longest_pause
+            )
             if self.is_down or self._failures_in_a_row >= FAILURES_IN_A_ROW:
                 self.failure = f"{fault.code}: {fault}" if fault.code else str(fault)
 

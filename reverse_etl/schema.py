@@ -99,6 +99,24 @@ suppressions = Table(
     Column("suppressed_at", String, nullable=False),
 )
 
+# Calls of an account in a day (UTC), set aside before they are made.
+quotas = Table(
+    "quotas",
+    tables,
+    Column("account", String, primary_key=True),
+    Column("day", String, primary_key=True),
+    Column("used", Integer, nullable=False),
+    Column("allowed", Integer),  # as the tool told it on that day
+)
+
+# Until when a tool takes no calls, where it asked for a pause longer than a run waits.
+pauses = Table(
+    "pauses",
+    tables,
+    Column("account", String, primary_key=True),
+    Column("paused_until", String, nullable=False),
+)
+
 runs = Table(
     "runs",
     tables,
@@ -141,7 +159,15 @@ def _deliveries_name_people(connection: Connection) -> None:
             connection.exec_driver_sql(f"alter table deliveries add column {name} varchar")
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first_schema, _deliveries_name_people)
+def _calls_are_counted(connection: Connection) -> None:
+    tables.create_all(connection, [quotas, pauses])
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    _first_schema,
+    _deliveries_name_people,
+    _calls_are_counted,
+)
 """Step n brings a ledger from version n to n + 1. Steps are never edited once released."""
 
 VERSION = len(MIGRATIONS)

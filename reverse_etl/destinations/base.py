@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from reverse_etl.configuration import DestinationConfig
 from reverse_etl.errors import Denied, UserError
 from reverse_etl.planner import Change
-from reverse_etl.rate import Window
+from reverse_etl.rate import Budgets, RateBudget, Window
 from reverse_etl.spec import Kind, Sync
 from reverse_etl.values import as_json
 
@@ -31,7 +31,8 @@ again as properties of the event."""
 class Limits:
     """What one call may hold, and how calls may follow each other.
 
-    ``batch_bytes`` is measured on the rows' JSON; ``timeout`` is seconds until an answer.
+    ``batch_bytes`` is measured on the rows' JSON; ``timeout`` is seconds until an answer; ``daily``
+    is calls in a day (UTC), None where the tool declares none.
     """
 
     batch_rows: int = 1
@@ -39,6 +40,7 @@ class Limits:
     windows: tuple[Window, ...] = ()
     concurrency: int = 1
     timeout: float = 30.0
+    daily: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Destination(ABC):
     def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
         self.config = config
         self.ids = ids
+        self.budgets = Budgets()
+        """The engine puts the run's own here, so that destinations of one account share a pace."""
 
     @abstractmethod
     def limits(self, kind: Kind) -> Limits:
@@ -136,6 +140,16 @@ class Destination(ABC):
         count, so that a sandbox may move."""
         host = urlsplit(self.config.base_url).hostname if self.config.url else ""
         return f"{self.config.type}:{host}"
+
+    @property
+    def budget(self) -> RateBudget:
+        """The account's pace: one for all its syncs, and for all destinations of that account."""
+        return self.budget_of("")
+
+    def budget_of(self, part: str, kind: Kind = "profile") -> RateBudget:
+        """The pace of a part of the API that has limits of its own, those of ``kind``."""
+        limits = self.limits(kind)
+        return self.budgets.budget(self.account, part, limits.windows, limits.daily)
 
     def sent_columns(self, sync: Sync) -> Sequence[str]:
         """The columns that reach the tool: a change in any other is no change."""

@@ -37,12 +37,20 @@ from reverse_etl.values import as_text
 VERSION = "2026-09"
 _OBJECTS = {"contact": ("contacts", "0-1"), "customer": ("companies", "0-2")}
 _CALLS_IN_10_S = {"free": 100, "starter": 100, "professional": 190, "enterprise": 190, "addon": 250}
+_CALLS_A_DAY = {
+    "free": 250_000,
+    "starter": 250_000,
+    "professional": 650_000,
+    "enterprise": 1_000_000,
+    "addon": 2_000_000,
+}
 _ROWS: dict[Kind, int] = {"profile": 100, "segment": 1_000, "trigger": 500}
 _RECORDS_A_CALL = 100
 _REPEATABLE_CATEGORIES = frozenset({"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE"})
 _LIMIT_HEADERS = tuple(
     f"X-HubSpot-RateLimit-{name}" for name in ("Max", "Interval-Milliseconds", "Remaining")
 )
+_DAILY_HEADERS = tuple(f"X-HubSpot-RateLimit-{name}" for name in ("Daily", "Daily-Remaining"))
 
 
 class HubSpot(Destination):
@@ -61,12 +69,14 @@ class HubSpot(Destination):
         self._lists_lock = threading.Lock()
 
     def limits(self, kind: Kind) -> Limits:
-        """100 records, 500 events or (our choice) 1,000 members a call; 190 calls in 10 s."""
+        """100 records, 500 events or (our choice) 1,000 members a call; calls in 10 s and a day
+        by tier, until the portal's headers tell its own."""
         tier = self.config.plan_tier or "professional"
         if tier not in _CALLS_IN_10_S:
             raise unknown_option(self.config, "plan_tier", tier, _CALLS_IN_10_S)
         window = Window(_CALLS_IN_10_S[tier], 10.0)
-        return Limits(batch_rows=_ROWS[kind], windows=(window,), concurrency=4)
+        daily = _CALLS_A_DAY[tier]
+        return Limits(batch_rows=_ROWS[kind], windows=(window,), concurrency=4, daily=daily)
 
     @property
     def account(self) -> str:
@@ -353,7 +363,7 @@ class HubSpot(Destination):
         limits = self.limits("profile")
         return HttpClient(
             self.config.base_url,
-            RateBudget(limits.windows),
+            self.budget,
             headers={"Authorization": f"Bearer {token}"},
             secrets=[token],
             read_seconds=limits.timeout,
@@ -381,3 +391,6 @@ def _learn(headers: Mapping[str, str], budget: RateBudget) -> None:
     calls, milliseconds, remaining = (headers.get(name, "") for name in _LIMIT_HEADERS)
     if calls.isdigit() and milliseconds.isdigit() and remaining.isdigit():
         budget.learn(int(calls), int(milliseconds) / 1000, int(remaining))
+    daily, left = (headers.get(name, "") for name in _DAILY_HEADERS)
+    if daily.isdigit() and left.isdigit():
+        budget.learn_daily(int(daily), int(left))

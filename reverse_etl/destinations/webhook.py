@@ -21,7 +21,7 @@ from reverse_etl.destinations.base import Action, Destination, Limits, Outcome
 from reverse_etl.errors import Refused, UserError
 from reverse_etl.http import HttpClient
 from reverse_etl.planner import Change
-from reverse_etl.rate import RateBudget, Window
+from reverse_etl.rate import Window
 from reverse_etl.spec import Kind, Sync
 from reverse_etl.values import as_json, as_text
 
@@ -29,7 +29,11 @@ PREFIX = "whsec_"
 
 
 class Webhook(Destination):
-    """One endpoint. Options: ``calls_per_second`` (default 50)."""
+    """One endpoint. Options: ``calls_per_second`` (default 50), ``allow_private_addresses``.
+
+    Off this machine an address must lead to the public internet: whoever may edit it could
+    otherwise reach what only this machine can.
+    """
 
     capabilities: ClassVar[Mapping[Kind, frozenset[Action]]] = {
         "profile": frozenset({"add", "change", "archive"}),
@@ -99,9 +103,11 @@ class Webhook(Destination):
         limits = self.limits("trigger")
         return HttpClient(
             self.config.base_url,
-            RateBudget(limits.windows),
+            self.budget,
             secrets=[self.config.credential("secret")],
             read_seconds=limits.timeout,
+            public_only=self.config.is_production
+            and self.config.option("allow_private_addresses") is not True,
         )
 
 
