@@ -11,28 +11,39 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
-from sqlalchemy import (
-    Column,
-    Connection,
-    Executable,
-    Table,
-    delete,
-    func,
-    select,
-    update,
-)
+from sqlalchemy import Column, Connection, Executable, Table, delete, func, select, update
 
 from reverse_etl import schema, statements
+from reverse_etl.accounts import Accounts
+from reverse_etl.approvals import Approvals
 from reverse_etl.clock import Clock, as_instant, utc_now
 from reverse_etl.database import Database, in_pieces
 from reverse_etl.errors import UserError
-from reverse_etl.quota import Lot
+from reverse_etl.marker import Marker
+from reverse_etl.people import People
 
 FIRST_PAUSE = timedelta(minutes=15)
 LONGEST_PAUSE = timedelta(days=7)
+CLOCK_TOLERANCE = timedelta(hours=1)
+_DELIVERY = (
+    "delivery_id",
+    "run_id",
+    "sync",
+    "key",
+    "customer_id",
+    "contact_id",
+    "action",
+    "attempt",
+    "status",
+    "attempted_at",
+)
+_KNOWN = ("sync", "key", "fingerprint", "state", "acknowledged_at")
+_PENDING = ("sync", "key", "fingerprint", "state")
+_ACCEPTED = "accepted_delivery"
+_ENDED = ("delivered", "rejected", "retryable", "unknown")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Intent:
     """A row about to be sent, and the delivery that will tell what became of it."""
 
@@ -42,7 +53,7 @@ class Intent:
     fingerprint: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Touched:
     """Whom a trigger's event is about."""
 
@@ -50,7 +61,7 @@ class Touched:
     contact_id: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """What became of an intent: status delivered, rejected, retryable or unknown."""
 
@@ -71,12 +82,20 @@ class SyncState:
 
 class Ledger:
     """Shared by a run's threads. ``canary`` is a fingerprint of fixed values: when it differs from
-    the one stored at birth, values are written differently than before and all would be resent."""
+    the one stored at birth, values are written differently than before and all would be resent.
+
+    ``accounts``, ``people`` and ``approvals`` are its other chapters, in modules of their own.
+    """
 
     def __init__(self, url: str, *, canary: str = "", clock: Clock = utc_now) -> None:
         self._database = Database(url)
         self._clock = clock
         self._delivery_numbers = count(1)
+        self._planned: dict[tuple[str, str], str] = {}
+        self._marker = Marker(self._database.folder)
+        self.accounts = Accounts(self._database)
+        self.people = People(self._database, clock)
+        self.approvals = Approvals(self._database, clock)
         if canary:
             self._compare(canary)
 
@@ -87,6 +106,10 @@ class Ledger:
     def lock(self, sync: str) -> AbstractContextManager[None]:
         """Hold a sync for this process. Raises BusyError when another one has it."""
         return self._database.lock(sync)
+
+    def problems(self) -> list[str]:
+        """What its database finds wrong with it; empty where it is whole."""
+        return self._database.problems()
 
     # Reading
 
@@ -104,15 +127,29 @@ class Ledger:
         return self._database.arrow(select(*columns).where(t.c.sync == sync))
 
     def dead_letters(self, sync: str) -> pa.Table:
-        """Columns key, fingerprint, next_retry_at, code, message: what the tool refused."""
+        """Columns key, fingerprint, next_retry_at, code, message, action, attempts: what the tool
+        refused."""
         t = schema.dead_letters
         columns = (t.c.key, t.c.fingerprint, t.c.next_retry_at, t.c.code, t.c.message)
-        return self._database.arrow(select(*columns).where(t.c.sync == sync))
+        return self._database.arrow(
+            select(*columns, t.c.action, t.c.attempts).where(t.c.sync == sync)
+        )
 
-    def settled_triggers(self) -> pa.Table:
-        """Every delivery of a trigger that came to an end, as the warehouse reads it next time:
-        delivery_id, sync, event_id, customer_id, contact_id, outcome, settled_at. A delivery is a
-        trigger's when it names whom it is about. Keys and outcomes only, never a payload."""
+    def deliveries(self, sync: str | None, keys: Iterable[str] | None, limit: int) -> pa.Table:
+        """The latest attempts of a sync (None: of all), or of some of its keys, newest first."""
+        t = schema.deliveries
+        names = "delivery_id sync key action attempt status code message attempted_at settled_at"
+        query = select(*(t.c[name] for name in names.split()))
+        if sync is not None:
+            query = query.where(t.c.sync == sync)
+        if keys is not None:
+            query = query.where(t.c.key.in_(list(keys)))
+        return self._database.arrow(query.order_by(t.c.delivery_id.desc()).limit(limit))
+
+    def ended_attempts(self) -> pa.Table:
+        """Every attempt to deliver a trigger's event that came to an end, as the warehouse reads it
+        next time: delivery_id, sync, event_id, customer_id, contact_id, attempt, outcome,
+        attempted_at, settled_at. Keys and outcomes only, never a payload."""
         t = schema.deliveries
         columns = (
             t.c.delivery_id,
@@ -120,13 +157,13 @@ class Ledger:
             t.c.key.label("event_id"),
             t.c.customer_id,
             t.c.contact_id,
+            t.c.attempt,
             t.c.status.label("outcome"),
+            t.c.attempted_at,
             t.c.settled_at,
         )
-        ended = t.c.status.in_(("delivered", "rejected", "unknown"))
-        return self._database.arrow(
-            select(*columns).where(ended, t.c.customer_id.is_not(None)).order_by(t.c.delivery_id)
-        )
+        ended = t.c.status.in_(_ENDED), t.c.customer_id.is_not(None)
+        return self._database.arrow(select(*columns).where(*ended).order_by(t.c.delivery_id))
 
     def counts(self, table: Table, by: Column[Any]) -> dict[str, dict[str, int]]:
         """Rows of a table per sync and per value of one of its columns."""
@@ -137,106 +174,61 @@ class Ledger:
                 counted.setdefault(str(row[0]), {})[str(row[1])] = int(row[2])
         return counted
 
-    def suppressed(self, people: Iterable[str]) -> set[str]:
-        """Which of these e-mail addresses (lower case) or contact ids must not be contacted."""
-        t = schema.suppressions
-        found: set[str] = set()
-        with self._database.reading() as connection:
-            for some in in_pieces(people, 500):
-                found.update(connection.scalars(select(t.c.who).where(t.c.who.in_(some))))
-        return found
+    def suppress(self, who: str, reason: str, source: str) -> None:
+        """See People."""
+        self.people.suppress(who, reason, source)
 
-    def is_approved(self, sync: str, digest: str) -> bool:
-        """Whether a person has agreed to this very plan."""
-        t = schema.approvals
-        query = select(t.c.digest).where(t.c.sync == sync, t.c.digest == digest)
-        with self._database.reading() as connection:
-            return connection.scalar(query) is not None
+    def suppressed(self, people: Iterable[str]) -> set[str]:
+        """See People."""
+        return self.people.suppressed(people)
 
     def external_ids(self, account: str, object_: str, keys: Iterable[str]) -> dict[str, str]:
-        """The tool's own ids by our key, as far as they were ever told."""
-        t = schema.external_ids
-        asked = select(t.c.key, t.c.external_id).where(
-            t.c.account == account, t.c.object == object_
-        )
-        found: dict[str, str] = {}
-        with self._database.reading() as connection:
-            for some in in_pieces(keys, 500):
-                rows = connection.execute(asked.where(t.c.key.in_(some)))
-                found.update((row.key, row.external_id) for row in rows)
-        return found
+        """See Accounts."""
+        return self.accounts.external_ids(account, object_, keys)
 
-    # People's decisions
-
-    def approve(self, sync: str, digest: str, by: str) -> None:
-        """A person agrees to a held plan."""
-        row = {"sync": sync, "digest": digest, "approved_by": by, "approved_at": self._now()}
-        with self._database.writing() as connection:
-            self._database.put(connection, schema.approvals, [row])
-
-    def suppress(self, who: str, reason: str, source: str) -> None:
-        """From now on no trigger reaches this e-mail address or contact id."""
-        row = {"who": who.lower() if "@" in who else who, "reason": reason, "source": source}
-        with self._database.writing() as connection:
-            self._database.put(
-                connection, schema.suppressions, [row | {"suppressed_at": self._now()}]
-            )
-
-    # A tool's limits: see quota.QuotaMemory
-
-    def take_calls(self, account: str, day: str, calls: int, allowed: int | None) -> Lot:
-        """See QuotaMemory."""
-        with self._database.writing() as connection:
-            used, told = self._calls(connection, account, day)
-            most = allowed if told is None else told
-            taken = calls if most is None else max(0, min(calls, most - used))
-            row = {"account": account, "day": day, "used": used + taken, "allowed": told}
-            self._database.put(connection, schema.quotas, [row])
-        return Lot(taken, used + taken, most)
-
-    def learn_calls(self, account: str, day: str, used: int, allowed: int) -> None:
-        """See QuotaMemory."""
-        with self._database.writing() as connection:
-            most = max(used, self._calls(connection, account, day)[0])
-            row = {"account": account, "day": day, "used": most, "allowed": allowed}
-            self._database.put(connection, schema.quotas, [row])
-
-    def return_calls(self, account: str, day: str, calls: int) -> None:
-        """Calls that were set aside and not made."""
-        t = schema.quotas
-        with self._database.writing() as connection:
-            own = update(t).where(t.c.account == account, t.c.day == day)
-            connection.execute(own.values(used=t.c.used - calls))
-
-    def paused_until(self, account: str) -> datetime | None:
-        """When a tool takes calls again, as far as it said so."""
-        t = schema.pauses
-        with self._database.reading() as connection:
-            text = connection.scalar(select(t.c.paused_until).where(t.c.account == account))
-        return datetime.fromisoformat(text) if text else None
-
-    def pause_until(self, account: str, instant: datetime) -> None:
-        """Remember a pause that is longer than a run waits."""
-        row = {"account": account, "paused_until": as_instant(instant)}
-        with self._database.writing() as connection:
-            self._database.put(connection, schema.pauses, [row])
-
-    @staticmethod
-    def _calls(connection: Connection, account: str, day: str) -> tuple[int, int | None]:
-        t = schema.quotas
-        query = select(t.c.used, t.c.allowed).where(t.c.account == account, t.c.day == day)
-        row = connection.execute(query).one_or_none()
-        return (row.used, row.allowed) if row else (0, None)
+    def remember_external_ids(self, account: str, object_: str, ids: Mapping[str, str]) -> None:
+        """See Accounts."""
+        self.accounts.remember_external_ids(account, object_, ids)
 
     # A run
 
+    def is_lost(self, last_exported: str | None = None) -> bool:
+        """Whether runs are missing that were made with a ledger in this place, or that the
+        warehouse knows deliveries of: the ledger was deleted, or an old copy was put back.
+        ``last_exported``: the latest delivery that the warehouse was given."""
+        m, r, d = schema.ledger_meta, schema.runs, schema.deliveries
+        last = self._marker.read()
+        with self._database.reading() as connection:
+            run = connection.scalar(select(r.c.run_id).where(r.c.run_id == last))
+            given = select(d.c.delivery_id).where(d.c.delivery_id == last_exported)
+            delivery = connection.scalar(given)
+            accepted = connection.scalar(select(m.c.value).where(m.c.name == _ACCEPTED))
+        return last != run or last_exported not in (delivery, accepted)
+
+    def accept_loss(self, last_exported: str | None) -> None:
+        """A person knows that runs are missing: go on with what there is."""
+        if last_exported is not None:
+            with self._database.writing() as connection:
+                row = (_ACCEPTED, last_exported)
+                self._database.put(connection, schema.ledger_meta, ("name", "value"), [row])
+        self._marker.forget()
+
     def start_run(self) -> str:
-        """A new run; ids sort by time."""
-        now = self._clock()
+        """A new run; ids sort by time. Raises UserError when the clock stands before the last run's
+        start: retries, quotas and what may be sent when would all be judged wrongly."""
+        now, t = self._clock(), schema.runs
         run_id = f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
         with self._database.writing() as connection:
+            last = connection.scalar(select(func.max(t.c.started_at)))
+            if last and now + CLOCK_TOLERANCE < datetime.fromisoformat(last):
+                raise UserError(
+                    f"The clock says {now:%Y-%m-%d %H:%M} UTC, and the ledger's last run began "
+                    f"at {last[:16].replace('T', ' ')}. Set the clock right, then run again; "
+                    "nothing was sent."
+                )
             row = {"run_id": run_id, "started_at": as_instant(now)}
-            connection.execute(schema.runs.insert(), row)
+            connection.execute(t.insert(), row)
+        self._marker.write(run_id)
         return run_id
 
     def finish_run(self, run_id: str) -> None:
@@ -247,7 +239,7 @@ class Ledger:
             connection.execute(ended)
 
     def record_plan(self, run_id: str, sync: str, figures: Mapping[str, Any]) -> None:
-        """What a run means to do: digest, adds, changes, removes, held, reason."""
+        """What a run means to do: digest, adds, changes, removes, mrr, held, reason."""
         with self._database.writing() as connection:
             row = {"run_id": run_id, "sync": sync, **figures}
             connection.execute(schema.plans.insert(), row)
@@ -256,7 +248,8 @@ class Ledger:
         """Take up what an earlier process left open, and forget another account's memory.
 
         A request without an answer becomes ``unknown``: where it may be repeated the row stays
-        pending and is planned again, where not it is marked and never sent by itself.
+        pending and is planned again, where not it is marked and never sent by itself. What was
+        planned and never attempted is planned anew.
         """
         d, a, now = schema.deliveries, schema.acknowledged, self._now()
         with self._database.writing() as connection:
@@ -265,7 +258,8 @@ class Ledger:
             if known not in (None, account):
                 for table in (t, a, schema.dead_letters):
                     connection.execute(delete(table).where(table.c.sync == sync))
-            self._database.put(connection, t, [{"sync": sync, "account": account}])
+            self._database.put(connection, t, ("sync", "account"), [(sync, account)])
+            connection.execute(delete(d).where(d.c.sync == sync, d.c.status == "planned"))
             connection.execute(
                 update(d)
                 .where(d.c.sync == sync, d.c.status == "attempted")
@@ -293,6 +287,26 @@ class Ledger:
 
     # Rows
 
+    def plan_deliveries(
+        self,
+        run_id: str,
+        sync: str,
+        rows: Sequence[tuple[str, str]],
+        touched: Mapping[str, Touched],
+    ) -> None:
+        """Write down what is about to be attempted, by (key, action)."""
+        planned = [(self._next_delivery(run_id), key, action) for key, action in rows]
+        self._planned = {(sync, key): delivery_id for delivery_id, key, _ in planned}
+        nobody = Touched()
+        lines = []
+        for delivery_id, key, action in planned:
+            who = touched.get(key, nobody)
+            people = (who.customer_id, who.contact_id)
+            lines.append((delivery_id, run_id, sync, key, *people, action, 0, "planned", None))
+        with self._database.writing() as connection:
+            for some in in_pieces(lines, 10_000):
+                self._database.put(connection, schema.deliveries, _DELIVERY, some)
+
     def intend(
         self,
         run_id: str,
@@ -305,29 +319,20 @@ class Ledger:
         pending. ``touched`` says by key whom a trigger's event is about."""
         now = self._now()
         nobody, touched = Touched(), touched or {}
-        intents = [Intent(f"{run_id}-{next(self._delivery_numbers):08d}", *row) for row in rows]
-        deliveries = [
-            {
-                "delivery_id": intent.delivery_id,
-                "run_id": run_id,
-                "sync": sync,
-                "key": intent.key,
-                "customer_id": touched.get(intent.key, nobody).customer_id,
-                "contact_id": touched.get(intent.key, nobody).contact_id,
-                "action": intent.action,
-                "attempt": attempt,
-                "status": "attempted",
-                "attempted_at": now,
-            }
-            for intent in intents
+        intents = [
+            Intent(self._planned.pop((sync, row[0]), "") or self._next_delivery(run_id), *row)
+            for row in rows
         ]
-        pending = [
-            {"sync": sync, "key": intent.key, "fingerprint": "", "state": "pending"}
-            for intent in intents
-        ]
+        lines = []
+        for i in intents:
+            who = touched.get(i.key, nobody)
+            people = (who.customer_id, who.contact_id)
+            line = (i.delivery_id, run_id, sync, i.key, *people, i.action, attempt)
+            lines.append((*line, "attempted", now))
+        pending = [(sync, intent.key, "", "pending") for intent in intents]
         with self._database.writing() as connection:
-            connection.execute(schema.deliveries.insert(), deliveries)
-            self._database.put(connection, schema.acknowledged, pending)
+            self._database.put(connection, schema.deliveries, _DELIVERY, lines)
+            self._database.put(connection, schema.acknowledged, _PENDING, pending)
         return intents
 
     def settle(self, sync: str, settlements: Sequence[Settlement], *, repeatable: bool) -> None:
@@ -336,74 +341,106 @@ class Ledger:
         by_status: dict[str, list[Settlement]] = {}
         for settlement in settlements:
             by_status.setdefault(settlement.status, []).append(settlement)
-        outcomes = [
-            {
-                "id": s.intent.delivery_id,
-                "to": s.status,
-                "code": s.code,
-                "why": s.message,
-                "at": now,
-            }
-            for s in settlements
-        ]
+        names = ("to", "said", "why", "at", "id")
+        outcomes = [(s.status, s.code, s.message, now, s.intent.delivery_id) for s in settlements]
         with self._database.writing() as connection:
-            connection.execute(statements.SETTLE, outcomes)
+            self._database.many(connection, statements.SETTLE, names, outcomes)
             self._acknowledge(connection, sync, by_status.get("delivered", []), now)
             self._bury(connection, sync, by_status.get("rejected", []))
-            self._leave_open(
-                connection, sync, by_status.get("unknown", []), now, repeatable=repeatable
-            )
+            state = "pending" if repeatable else "unknown"
+            open_ = [(sync, s.intent.key, "", state, now) for s in by_status.get("unknown", [])]
+            self._database.put(connection, schema.acknowledged, _KNOWN, open_)
             untaken = by_status.get("rejected", []) + by_status.get("retryable", [])
-            _each_key(connection, statements.FORGET_IF_NEVER_TAKEN, sync, untaken)
+            self._each(connection, statements.FORGET_IF_NEVER_TAKEN, sync, untaken)
 
     def record_seen(self, sync: str, keys: Iterable[str]) -> None:
         """A trigger's first run, in one transaction: every event counts as seen, none is sent."""
         now, t = self._now(), schema.sync_state
-        rows = (_known(sync, key, "seen", now) for key in keys)
+        rows = ((sync, key, "", "seen", now) for key in keys)
         with self._database.writing() as connection:
             for some in in_pieces(rows, 10_000):
-                self._database.put(connection, schema.acknowledged, some)
+                self._database.put(connection, schema.acknowledged, _KNOWN, some)
             first = update(t).where(t.c.sync == sync)
             connection.execute(first.values(baseline_at=now, last_run_at=now))
 
-    def record_suppressed(self, sync: str, keys: Iterable[str]) -> None:
-        """Triggers not sent, for good, because their contact must not be contacted."""
-        rows = [_known(sync, key, "suppressed", self._now()) for key in keys]
+    def record_unsent(self, sync: str, keys: Iterable[str], state: str) -> None:
+        """A trigger's events that are not sent, for good: ``suppressed`` because their contact must
+        not be contacted, ``expired`` because their time is over, ``dismissed`` by a person."""
+        now = self._now()
+        rows = [(sync, key, "", state, now) for key in keys]
         with self._database.writing() as connection:
-            self._database.put(connection, schema.acknowledged, rows)
+            self._database.put(connection, schema.acknowledged, _KNOWN, rows)
+            d = schema.deliveries
+            planned = delete(d).where(d.c.sync == sync, d.c.status == "planned")
+            for some in in_pieces(keys, 500):
+                connection.execute(planned.where(d.c.key.in_(some)))
 
     def forget_dead_letters(self, sync: str, keys: Iterable[str]) -> None:
         """Drop dead letters that no plan asks for any more."""
-        rows = [{"of_sync": sync, "of_key": key} for key in keys]
+        rows = [(sync, key) for key in keys]
         if rows:
             with self._database.writing() as connection:
-                connection.execute(statements.DROP_DEAD_LETTER, rows)
+                names = statements.OF_ROW
+                self._database.many(connection, statements.DROP_DEAD_LETTER, names, rows)
 
-    def remember_external_ids(self, account: str, object_: str, ids: Mapping[str, str]) -> None:
-        """Keep the tool's own ids, by our key."""
-        rows = [
-            {"account": account, "object": object_, "key": key, "external_id": external_id}
-            for key, external_id in ids.items()
-        ]
+    def make_due(self, sync: str, keys: Iterable[str] | None) -> int:
+        """Refused rows (of some keys) wait no longer. Returns how many there are."""
+        t = schema.dead_letters
+        due = update(t).where(t.c.sync == sync).values(next_retry_at=self._now())
         with self._database.writing() as connection:
-            self._database.put(connection, schema.external_ids, rows)
+            if keys is not None:
+                due = due.where(t.c.key.in_(list(keys)))
+            return connection.execute(due).rowcount
+
+    def reopen_unknown(self, sync: str, keys: Sequence[str]) -> int:
+        """Events whose outcome nobody knows are to be sent again: a person decided so."""
+        t = schema.acknowledged
+        with self._database.writing() as connection:
+            own = delete(t).where(t.c.sync == sync, t.c.state == "unknown", t.c.key.in_(keys))
+            return connection.execute(own).rowcount
+
+    def dismiss(self, sync: str, key: str) -> bool:
+        """A refused row, or an event whose outcome nobody knows, is let be until it changes.
+        Returns whether there was one."""
+        a, t = schema.acknowledged, schema.dead_letters
+        with self._database.writing() as connection:
+            own = t.c.sync == sync, t.c.key == key
+            fingerprint = connection.scalar(select(t.c.fingerprint).where(*own))
+            unknown = (
+                update(a)
+                .where(a.c.sync == sync, a.c.key == key, a.c.state == "unknown")
+                .values(state="dismissed")
+            )
+            if fingerprint is None:
+                return bool(connection.execute(unknown).rowcount)
+            connection.execute(delete(t).where(*own))
+            row = (sync, key, fingerprint, "dismissed", self._now())
+            self._database.put(connection, a, _KNOWN, [row])
+            return True
+
+    def _next_delivery(self, run_id: str) -> str:
+        return f"{run_id}-{next(self._delivery_numbers):08d}"
 
     def _acknowledge(
         self, connection: Connection, sync: str, delivered: list[Settlement], now: str
     ) -> None:
         there = [
-            _known(sync, s.intent.key, "acknowledged", now) | {"fingerprint": s.intent.fingerprint}
+            (sync, s.intent.key, s.intent.fingerprint, "acknowledged", now)
             for s in delivered
             if s.intent.action != "remove"
         ]
-        self._database.put(connection, schema.acknowledged, there)
+        self._database.put(connection, schema.acknowledged, _KNOWN, there)
         gone = [s for s in delivered if s.intent.action == "remove"]
-        _each_key(connection, statements.DROP_ACKNOWLEDGED, sync, gone)
-        _each_key(connection, statements.DROP_DEAD_LETTER, sync, delivered)
+        self._each(connection, statements.DROP_ACKNOWLEDGED, sync, gone)
+        t = schema.dead_letters
+        if delivered and connection.scalar(select(t.c.key).where(t.c.sync == sync).limit(1)):
+            self._each(connection, statements.DROP_DEAD_LETTER, sync, delivered)
 
     def _bury(self, connection: Connection, sync: str, rejected: list[Settlement]) -> None:
         """A dead letter per row: the same payload waits longer each time, a new one starts over."""
         t = schema.dead_letters
+        names = ("sync", "key", "fingerprint", "action")
+        more = ("code", "message", "attempts", "next_retry_at")
         for s in rejected:
             earlier = connection.scalar(
                 select(t.c.attempts).where(
@@ -414,37 +451,25 @@ class Ledger:
             )
             attempts = (earlier or 0) + 1
             pause = min(FIRST_PAUSE * 4 ** min(attempts - 1, 10), LONGEST_PAUSE)
-            letter = {
-                "sync": sync,
-                "key": s.intent.key,
-                "fingerprint": s.intent.fingerprint,
-                "action": s.intent.action,
-                "code": s.code,
-                "message": s.message,
-                "attempts": attempts,
-                "next_retry_at": as_instant(self._clock() + pause),
-            }
-            self._database.put(connection, t, [letter])
+            retry = as_instant(self._clock() + pause)
+            row = (sync, s.intent.key, s.intent.fingerprint, s.intent.action)
+            letter = (*row, s.code, s.message, attempts, retry)
+            self._database.put(connection, t, names + more, [letter])
 
-    def _leave_open(
-        self,
-        connection: Connection,
-        sync: str,
-        unknown: list[Settlement],
-        now: str,
-        *,
-        repeatable: bool,
+    def _each(
+        self, connection: Connection, statement: Executable, sync: str, rows: Sequence[Settlement]
     ) -> None:
-        state = "pending" if repeatable else "unknown"
-        rows = [_known(sync, s.intent.key, state, now) for s in unknown]
-        self._database.put(connection, schema.acknowledged, rows)
+        keys = [(sync, row.intent.key) for row in rows]
+        self._database.many(connection, statement, statements.OF_ROW, keys)
 
     def _compare(self, canary: str) -> None:
         t = schema.ledger_meta
-        with self._database.writing() as connection:
-            stored = connection.scalar(select(t.c.value).where(t.c.name == "canary"))
-            if stored is None:
-                self._database.put(connection, t, [{"name": "canary", "value": canary}])
+        query = select(t.c.value).where(t.c.name == "canary")
+        with self._database.reading() as connection:
+            stored = connection.scalar(query)
+        if stored is None:
+            with self._database.writing() as connection:
+                self._database.put(connection, t, ("name", "value"), [("canary", canary)])
         if stored not in (None, canary):
             raise UserError(
                 "This version of DuckDB writes values differently than the one this ledger was "
@@ -454,14 +479,3 @@ class Ledger:
 
     def _now(self) -> str:
         return as_instant(self._clock())
-
-
-def _known(sync: str, key: str, state: str, at: str) -> dict[str, str]:
-    return {"sync": sync, "key": key, "fingerprint": "", "state": state, "acknowledged_at": at}
-
-
-def _each_key(
-    connection: Connection, statement: Executable, sync: str, rows: Sequence[Settlement]
-) -> None:
-    if rows:
-        connection.execute(statement, [{"of_sync": sync, "of_key": row.intent.key} for row in rows])

@@ -160,6 +160,12 @@ class Budgets:
                 self._budgets[name] = RateBudget(windows, quota=quota)
             return self._budgets[name]
 
+    def remaining_today(self, account: str) -> int | None:
+        """Calls left to an account today; None where no limit is known."""
+        with self._lock:
+            budget = self._budgets.get(account)
+        return budget.remaining_today if budget else None
+
     def close(self) -> None:
         """Give back calls that were set aside and not made."""
         for quota in self._quotas:

@@ -11,12 +11,13 @@ def _of_row(table: Table) -> ColumnElement[bool]:
     return and_(table.c.sync == bindparam("of_sync"), table.c.key == bindparam("of_key"))
 
 
+OF_ROW = ("of_sync", "of_key")
 SETTLE = (
     update(schema.deliveries)
     .where(schema.deliveries.c.delivery_id == bindparam("id"))
     .values(
         status=bindparam("to"),
-        code=bindparam("code"),
+        code=bindparam("said"),
         message=bindparam("why"),
         settled_at=bindparam("at"),
     )

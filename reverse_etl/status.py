@@ -9,9 +9,8 @@ from reverse_etl import schema
 from reverse_etl.configuration import load_configuration
 from reverse_etl.destinations import implementation
 from reverse_etl.ledger import Ledger
-from reverse_etl.planner import GROUP_MARK
 from reverse_etl.settings import Settings
-from reverse_etl.spec import Sync, load_syncs
+from reverse_etl.spec import GROUP_MARK, Sync, load_syncs
 
 
 def read_status(settings: Settings) -> dict[str, Any]:

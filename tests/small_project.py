@@ -49,7 +49,7 @@ class SmallProject:
     sandbox: Sandbox | None = None
     environment: dict[str, str] = field(default_factory=dict)
     nodes: dict[str, Any] = field(default_factory=dict)
-    now: datetime = datetime(2026, 10, 28, 9, tzinfo=UTC)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))  # as its processes have it
     retries: Retries = FAST
 
     def __post_init__(self) -> None:

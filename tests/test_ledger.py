@@ -145,10 +145,15 @@ def test_suppressions_match_addresses_in_any_case(ledger: Ledger) -> None:
     }
 
 
-def test_an_approval_is_for_one_very_plan(ledger: Ledger) -> None:
-    ledger.approve(SYNC, "digest", "somebody")
-    assert ledger.is_approved(SYNC, "digest")
-    assert not ledger.is_approved(SYNC, "another")
+def test_an_approval_is_for_very_rows_until_they_are_carried_out(ledger: Ledger) -> None:
+    first, second = [("a", "add", "f")], [("b", "add", "f"), ("c", "remove", "")]
+    ledger.approvals.approve(SYNC, "one", "somebody", first)
+    ledger.approvals.approve(SYNC, "two", "somebody", second)
+    agreed = ledger.approvals.rows(SYNC).to_pylist()
+    assert [tuple(row.values()) for row in agreed] == second
+    assert ledger.approvals.rows("tool/other").num_rows == 0
+    ledger.approvals.use_up(SYNC)
+    assert ledger.approvals.rows(SYNC).num_rows == 0
 
 
 def test_external_ids_are_found_by_account_and_object(ledger: Ledger) -> None:
@@ -190,7 +195,7 @@ def test_a_ledger_of_the_first_schema_is_brought_to_this_one(tmp_path: Path) -> 
     ledger = Ledger(url(tmp_path))
     sent(ledger, "a", "delivered")
     assert known(ledger) == {"a": ("acknowledged", "f")}
-    assert ledger.settled_triggers().num_rows == 0
+    assert ledger.ended_attempts().num_rows == 0
 
 
 def test_settled_triggers_are_told_with_whom_they_were_about(ledger: Ledger) -> None:
@@ -205,9 +210,12 @@ def test_settled_triggers_are_told_with_whom_they_were_about(ledger: Ledger) -> 
     sent(ledger, "a profile", "delivered")
     told = [
         (row["event_id"], row["customer_id"], row["contact_id"], row["outcome"])
-        for row in ledger.settled_triggers().to_pylist()
+        for row in ledger.ended_attempts().to_pylist()
     ]
-    assert told == [("event_1", "c1", "p1", "delivered")]
+    assert told == [
+        ("event_1", "c1", "p1", "delivered"),
+        ("event_2", "c2", None, "retryable"),
+    ]
 
 
 def test_values_written_differently_than_before_are_noticed(tmp_path: Path) -> None:

@@ -141,13 +141,13 @@ def spent(quota: Quota) -> int:
 
 
 def test_a_day_holds_its_calls_across_runs_and_the_next_day_has_its_own(tmp_path: Path) -> None:
-    today, memory = Today(), ledger(tmp_path)
+    today, memory = Today(), ledger(tmp_path).accounts
     first = Quota("tool", 5_000, memory, today)
     for _ in range(1_203):
         first.take()
     first.close()
     assert first.remaining == 3_797
-    second = Quota("tool", 5_000, ledger(tmp_path), today)
+    second = Quota("tool", 5_000, ledger(tmp_path).accounts, today)
     assert spent(second) == 3_797
     with pytest.raises(QuotaSpent, match="5000 calls of today") as error:
         Quota("tool", 5_000, memory, today).take()
@@ -158,7 +158,7 @@ def test_a_day_holds_its_calls_across_runs_and_the_next_day_has_its_own(tmp_path
 
 
 def test_a_killed_run_wastes_at_most_a_lot(tmp_path: Path) -> None:
-    today, memory = Today(), ledger(tmp_path)
+    today, memory = Today(), ledger(tmp_path).accounts
     for _ in range(3):
         Quota("tool", 5_000, memory, today).take()  # never closed
     assert spent(Quota("tool", 5_000, memory, today)) == 5_000 - 3 * 5
@@ -166,7 +166,7 @@ def test_a_killed_run_wastes_at_most_a_lot(tmp_path: Path) -> None:
 
 def test_two_processes_share_a_day(tmp_path: Path) -> None:
     today = Today()
-    runs = [Quota("tool", 400, ledger(tmp_path), today) for _ in range(4)]
+    runs = [Quota("tool", 400, ledger(tmp_path).accounts, today) for _ in range(4)]
     counts: list[int] = []
     threads = [threading.Thread(target=lambda run=run: counts.append(spent(run))) for run in runs]
     for thread in threads:
@@ -177,7 +177,7 @@ def test_two_processes_share_a_day(tmp_path: Path) -> None:
 
 
 def test_what_others_used_of_the_day_is_learned(tmp_path: Path) -> None:
-    today, memory = Today(), ledger(tmp_path)
+    today, memory = Today(), ledger(tmp_path).accounts
     quota = Quota("tool", 100, memory, today)
     quota.take()
     quota.learn(100, 40)
@@ -186,25 +186,25 @@ def test_what_others_used_of_the_day_is_learned(tmp_path: Path) -> None:
 
 
 def test_a_limit_nobody_declared_is_learned_and_then_kept(tmp_path: Path) -> None:
-    quota = Quota("tool", None, ledger(tmp_path), Today())
+    quota = Quota("tool", None, ledger(tmp_path).accounts, Today())
     quota.take()
     quota.learn(10, 4)
     assert spent(quota) == 4
 
 
 def test_a_long_pause_outlives_the_run(tmp_path: Path) -> None:
-    Budgets(ledger(tmp_path)).budget("tool", "", [], None).pause(900)
+    Budgets(ledger(tmp_path).accounts).budget("tool", "", [], None).pause(900)
     with (
         pytest.raises(RateLimited, match="asked for a pause"),
-        Budgets(ledger(tmp_path)).budget("tool", "", [], None).call(),
+        Budgets(ledger(tmp_path).accounts).budget("tool", "", [], None).call(),
     ):
         pass
-    with Budgets(ledger(tmp_path)).budget("another", "", [], None).call():
+    with Budgets(ledger(tmp_path).accounts).budget("another", "", [], None).call():
         pass
 
 
 def test_destinations_of_one_account_share_one_budget(tmp_path: Path) -> None:
-    budgets = Budgets(ledger(tmp_path))
+    budgets = Budgets(ledger(tmp_path).accounts)
     windows = [Window(10, 1.0)]
     assert budgets.budget("a", "", windows, None) is budgets.budget("a", "", windows, 5)
     assert budgets.budget("a", "", windows, None) is not budgets.budget("a", "events", windows, 5)
