@@ -11,7 +11,19 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
-from sqlalchemy import Column, Connection, Executable, Table, delete, func, select, update
+import pyarrow.compute as pc
+from sqlalchemy import (
+    Column,
+    Connection,
+    Executable,
+    Row,
+    Table,
+    case,
+    delete,
+    func,
+    select,
+    update,
+)
 
 from reverse_etl import schema, statements
 from reverse_etl.accounts import Accounts
@@ -20,6 +32,7 @@ from reverse_etl.clock import Clock, as_instant, utc_now
 from reverse_etl.database import Database, in_pieces
 from reverse_etl.errors import UserError
 from reverse_etl.marker import Marker
+from reverse_etl.packing import packed, unpacked
 from reverse_etl.people import People
 
 FIRST_PAUSE = timedelta(minutes=15)
@@ -35,6 +48,16 @@ _DELIVERY = (
     "action",
     "attempt",
     "status",
+    "attempted_at",
+)
+_BATCH = (
+    "batch_id",
+    "run_id",
+    "sync",
+    "attempt",
+    "status",
+    "rows",
+    "packed_keys",
     "attempted_at",
 )
 _KNOWN = ("sync", "key", "fingerprint", "state", "acknowledged_at")
@@ -121,10 +144,20 @@ class Ledger:
         return SyncState(row.account, row.baseline_at, row.last_run_at) if row else SyncState()
 
     def acknowledged(self, sync: str) -> pa.Table:
-        """Columns key, fingerprint, state, acknowledged_at: all that is known of a sync's rows."""
+        """Columns key, fingerprint, state, and is_there: 'yes' where the tool may have the row. All
+        that is known of a sync's rows."""
         t = schema.acknowledged
-        columns = (t.c.key, t.c.fingerprint, t.c.state, t.c.acknowledged_at)
-        return self._database.arrow(select(*columns).where(t.c.sync == sync))
+        is_there = case((t.c.acknowledged_at.is_(None), ""), else_="yes").label("is_there")
+        columns = (t.c.key, t.c.fingerprint, t.c.state, is_there)
+        known = self._database.packed(t, columns, t.c.sync == sync)
+        open_ = [key for _, rows in self._open_batches(sync) for key, _ in rows]
+        if not open_:
+            return known
+        keys = pa.array(open_, pa.large_string())
+        others = known.filter(pc.invert(pc.is_in(known.column("key"), keys)))
+        pending = {"fingerprint": "", "state": "pending", "is_there": "yes"}
+        rows = [{"key": key, **pending} for key in dict.fromkeys(open_)]
+        return pa.concat_tables([others, pa.Table.from_pylist(rows, known.schema)])
 
     def dead_letters(self, sync: str) -> pa.Table:
         """Columns key, fingerprint, next_retry_at, code, message, action, attempts: what the tool
@@ -173,6 +206,14 @@ class Ledger:
             for row in connection.execute(query):
                 counted.setdefault(str(row[0]), {})[str(row[1])] = int(row[2])
         return counted
+
+    def level_rows(self) -> dict[str, int]:
+        """Rows of levels that were delivered, by sync, each attempt counted."""
+        t = schema.batches
+        query = select(t.c.sync, func.sum(t.c.rows)).where(t.c.status == "delivered")
+        with self._database.reading() as connection:
+            rows = connection.execute(query.group_by(t.c.sync))
+            return {str(row[0]): int(row[1]) for row in rows}
 
     def suppress(self, who: str, reason: str, source: str) -> None:
         """See People."""
@@ -259,6 +300,7 @@ class Ledger:
                 for table in (t, a, schema.dead_letters):
                     connection.execute(delete(table).where(table.c.sync == sync))
             self._database.put(connection, t, ("sync", "account"), [(sync, account)])
+            self._take_up_batches(connection, sync, now)
             connection.execute(delete(d).where(d.c.sync == sync, d.c.status == "planned"))
             connection.execute(
                 update(d)
@@ -353,6 +395,51 @@ class Ledger:
             untaken = by_status.get("rejected", []) + by_status.get("retryable", [])
             self._each(connection, statements.FORGET_IF_NEVER_TAKEN, sync, untaken)
 
+    def intend_level(
+        self, run_id: str, sync: str, rows: Sequence[tuple[str, str, str]], attempt: int
+    ) -> list[Intent]:
+        """As ``intend``, for rows that may be sent twice: one line for the whole request. As long
+        as it is open, its rows are pending."""
+        batch_id = self._next_delivery(run_id)
+        keys = packed((key, action) for key, action, _ in rows)
+        names = (
+            "batch_id",
+            "run_id",
+            "sync",
+            "attempt",
+            "status",
+            "rows",
+            "packed_keys",
+            "attempted_at",
+        )
+        line = (batch_id, run_id, sync, attempt, "attempted", len(rows), keys, self._now())
+        with self._database.writing() as connection:
+            self._database.put(connection, schema.batches, _BATCH, [line])
+        return [Intent(batch_id, *row) for row in rows]
+
+    def settle_level(self, sync: str, settlements: Sequence[Settlement]) -> None:
+        """As ``settle``, for one request of ``intend_level``. What was not delivered gets a line of
+        its own; what the tool surely did not take leaves what it has as it was."""
+        now, t = self._now(), schema.batches
+        delivered = [s for s in settlements if s.status == "delivered"]
+        others = [s for s in settlements if s.status != "delivered"]
+        batch_id = settlements[0].intent.delivery_id
+        own = t.c.batch_id == batch_id
+        with self._database.writing() as connection:
+            self._acknowledge(connection, sync, delivered, now)
+            ended: dict[str, Any] = {"status": "delivered", "settled_at": now}
+            if others:
+                [line] = connection.execute(select(t).where(own))
+                keys = packed((s.intent.key, s.intent.action) for s in delivered)
+                ended |= {"packed_keys": keys, "rows": len(delivered)}
+                self._single_out(connection, line, others, now)
+                self._bury(connection, sync, [s for s in others if s.status == "rejected"])
+                self._keep_open(connection, sync, others, now)
+            if delivered:
+                connection.execute(update(t).where(own).values(ended))
+            else:
+                connection.execute(delete(t).where(own))
+
     def record_seen(self, sync: str, keys: Iterable[str]) -> None:
         """A trigger's first run, in one transaction: every event counts as seen, none is sent."""
         now, t = self._now(), schema.sync_state
@@ -417,6 +504,47 @@ class Ledger:
             row = (sync, key, fingerprint, "dismissed", self._now())
             self._database.put(connection, a, _KNOWN, [row])
             return True
+
+    def _single_out(
+        self, connection: Connection, batch: Row[Any], others: Sequence[Settlement], now: str
+    ) -> None:
+        """A delivery for each row of a batch that was not delivered."""
+        names = (*_DELIVERY, "code", "message", "settled_at")
+        head = (batch.run_id, batch.sync)
+        lines = [
+            (
+                *(f"{batch.batch_id}-{number}", *head, s.intent.key, None, None, s.intent.action),
+                *(batch.attempt, s.status, batch.attempted_at, s.code, s.message, now),
+            )
+            for number, s in enumerate(others)
+        ]
+        self._database.put(connection, schema.deliveries, names, lines)
+
+    def _keep_open(
+        self, connection: Connection, sync: str, settlements: Sequence[Settlement], now: str
+    ) -> None:
+        """Rows whose outcome nobody knows are sent again, even when their value goes back."""
+        unknown = [s for s in settlements if s.status == "unknown"]
+        rows = [(sync, s.intent.key, "", "pending", now) for s in unknown]
+        self._database.put(connection, schema.acknowledged, _KNOWN, rows)
+
+    def _open_batches(self, sync: str) -> list[tuple[Row[Any], list[tuple[str, str]]]]:
+        """Requests whose answer is not in, and the (key, action) in them."""
+        t = schema.batches
+        query = select(t).where(t.c.sync == sync, t.c.status == "attempted")
+        with self._database.reading() as connection:
+            return [(line, list(unpacked(line.packed_keys))) for line in connection.execute(query)]
+
+    def _take_up_batches(self, connection: Connection, sync: str, now: str) -> None:
+        t, words = schema.batches, "The process ended before the answer came."
+        for line, rows in self._open_batches(sync):
+            lost = [
+                Settlement(Intent(line.batch_id, key, action, ""), "unknown", "", words)
+                for key, action in rows
+            ]
+            self._single_out(connection, line, lost, now)
+            self._keep_open(connection, sync, lost, now)
+            connection.execute(delete(t).where(t.c.batch_id == line.batch_id))
 
     def _next_delivery(self, run_id: str) -> str:
         return f"{run_id}-{next(self._delivery_numbers):08d}"

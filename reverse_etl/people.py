@@ -7,11 +7,12 @@ import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, delete, or_, select, update
+from sqlalchemy import ColumnElement, Table, delete, func, or_, select, update
 
 from reverse_etl import schema, statements
 from reverse_etl.clock import Clock, as_instant
 from reverse_etl.database import Database, in_pieces
+from reverse_etl.packing import RECORD, UNIT
 from reverse_etl.spec import GROUP_MARK
 
 ERASED = "erased"
@@ -95,6 +96,13 @@ class People:
             touched += connection.execute(update(d).where(own).values(erased)).rowcount
             level = update(d).where(_keyed(d, names)).values(erased | {"key": ERASED})
             touched += connection.execute(level).rowcount
+            b = schema.batches.c.packed_keys
+            for name in names:
+                for mark in (RECORD, GROUP_MARK):
+                    old, new = f"{UNIT}{name}{mark}", f"{UNIT}{ERASED}{mark}"
+                    inside = update(schema.batches).where(b.contains(old, autoescape=True))
+                    replaced = inside.values(packed_keys=func.replace(b, old, new))
+                    touched += connection.execute(replaced).rowcount
             told = or_(*(letters.c.message.contains(word, autoescape=True) for word in names))
             touched += connection.execute(update(letters).where(told).values(message="")).rowcount
             s = schema.suppressions

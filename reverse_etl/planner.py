@@ -14,7 +14,6 @@ from functools import cache
 from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,7 +22,7 @@ from reverse_etl.errors import UserError
 from reverse_etl.samples import Sample
 from reverse_etl.spec import GROUP_MARK, Sync
 from reverse_etl.values import as_utc
-from reverse_etl.warehouse import EXPIRES_AT, NOT_BEFORE
+from reverse_etl.warehouse import EXPIRES_AT, NOT_BEFORE, Rows
 
 DEFAULT_SHARE = 0.3
 SMALLEST_SHARED = 20
@@ -102,6 +101,8 @@ class Plan:
     digest: str = ""
     mrr: Decimal | None = None
     """Monthly revenue of the customers that adds and removes touch, where a budget asks for it."""
+    row_count: int = 0
+    """Rows of the model."""
     shrunk: bool = False
     """Held because the model has lost rows."""
     seen: tuple[str, ...] = ()
@@ -196,21 +197,25 @@ class Plan:
         )
 
 
-def plan_sync(sync: Sync, rows: pa.Table, sent: Sequence[str], known: Known) -> Plan:
-    """Compare rows with the ledger. ``sent`` names the columns the destination transmits.
+def plan_sync(sync: Sync, rows: Rows, sent: Sequence[str], known: Known) -> Plan:
+    """Compare rows with the ledger, where the rows lie: only what changed is taken out. ``sent``
+    names the columns the destination transmits.
 
     Raises UserError when the key is missing, null or not unique.
     """
-    with _memory().cursor() as connection:
-        connection.execute("set timezone = 'UTC'")
-        positions = pa.array(np.arange(rows.num_rows))
-        connection.register("model_rows", rows.append_column("_position", positions))
-        connection.register("acknowledged", known.acknowledged)
-        connection.register("dead_letters", known.dead_letters)
-        _check_key(connection, sync, rows)
-        connection.execute(_candidates(sync, rows, sent, known))
+    connection = rows.connection
+    connection.execute("set timezone = 'UTC'")
+    connection.register("acknowledged", known.acknowledged)
+    connection.register("dead_letters", known.dead_letters)
+    try:
+        _require_columns(sync, rows.schema.names)
+        connection.execute(_candidates(sync, rows.schema, sent, known))
+        _check_key(connection, sync)
         connection.execute(_compared(sync, known))
-        return _summary(connection, sync, known, rows)
+        return _summary(connection, sync, known)
+    except duckdb.Error as error:
+        words = str(error).splitlines()[0]
+        raise UserError(f"{sync.file}: the model's rows cannot be read: {words}") from None
 
 
 def baseline_of_trigger(sync: Sync, keys: Sequence[str]) -> Plan:
@@ -222,7 +227,7 @@ def baseline_of_trigger(sync: Sync, keys: Sequence[str]) -> Plan:
 @cache
 def canary() -> str:
     """The fingerprint of fixed values of every type. It must never change for one ledger."""
-    with _memory().cursor() as connection:
+    with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         row = connection.sql(
             "select 1::bigint as a, 2.50::decimal(18, 2) as b, 0.1::double as c,"
@@ -231,35 +236,44 @@ def canary() -> str:
             " timestamptz '2026-01-31 01:02:03+09:00' as j, [1, 2] as k, 1e21::double as l"
         ).to_arrow_table()
         connection.register("fixed", row)
-        query = f"select {_fingerprint(row)} from fixed"  # noqa: S608
+        query = f"select {_fingerprint(list(row.schema))} from fixed"  # noqa: S608
         [(fingerprint,)] = connection.sql(query).fetchall()
     return str(fingerprint)
 
 
-@cache
-def _memory() -> duckdb.DuckDBPyConnection:
-    """One empty database for all plans of this process: making one costs more than a small plan.
-    Each plan has a cursor of its own, and with it its own views and temporary tables."""
-    return duckdb.connect()
-
-
-def _check_key(connection: duckdb.DuckDBPyConnection, sync: Sync, rows: pa.Table) -> None:
-    columns = [sync.spec.key] + ([sync.spec.group_key] if sync.spec.group_key else [])
-    for column, setting in zip(columns, ("key", "group_key"), strict=False):
-        if column not in rows.column_names:
+def _require_columns(sync: Sync, names: Sequence[str]) -> None:
+    for setting, column in (("key", sync.spec.key), ("group_key", sync.spec.group_key)):
+        if column and column not in names:
             raise UserError(
                 f"{sync.file}: meta.sync.{setting}: the model has no column {column!r}. "
-                f"Its columns: {', '.join(rows.column_names)}."
+                f"Its columns: {', '.join(names)}."
             )
-        nulls = rows.column(column).null_count
-        if nulls:
-            raise UserError(
-                f"{sync.file}: meta.sync.{setting}: {column} is null in {nulls} of "
-                f"{rows.num_rows} rows. Filter those rows out, or choose another key."
-            )
+
+
+def _check_key(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
+    columns = [sync.spec.key] + ([sync.spec.group_key] if sync.spec.group_key else [])
+    [(count, nulls, unreadable)] = connection.sql(
+        "select count(*), count(*) filter (key is null),"
+        " min(key) filter (contains(key, chr(29)) or contains(key, chr(30))) from candidates"
+    ).fetchall()
+    if unreadable:
+        raise UserError(
+            f"{sync.file}: meta.sync.key: {unreadable!r} contains a control character (29 or 30), "
+            "which the ledger needs for itself. Clean the key in the model."
+        )
+    if nulls:
+        for column, setting in zip(columns, ("key", "group_key"), strict=False):
+            [(own,)] = connection.sql(
+                f"select count(*) from model_rows where {_quoted(column)} is null"  # noqa: S608
+            ).fetchall()
+            if own:
+                raise UserError(
+                    f"{sync.file}: meta.sync.{setting}: {column} is null in {own} of "
+                    f"{count} rows. Filter those rows out, or choose another key."
+                )
     twice = connection.sql(
-        f"select {_key(sync)} as key, count(*) as times from model_rows"  # noqa: S608
-        " group by 1 having count(*) > 1 order by 1 limit 1"
+        "select key, count(*) as times from candidates group by key having count(*) > 1"
+        " order by key limit 1"
     ).fetchall()
     if twice:
         raise UserError(
@@ -269,24 +283,24 @@ def _check_key(connection: duckdb.DuckDBPyConnection, sync: Sync, rows: pa.Table
         )
 
 
-def _candidates(sync: Sync, rows: pa.Table, sent: Sequence[str], known: Known) -> str:
+def _candidates(sync: Sync, schema: pa.Schema, sent: Sequence[str], known: Known) -> str:
     """The model's rows by key. ``hold``: why a row is not to be sent at all, whatever it says."""
-    fingerprint = _fingerprint(rows.select(sorted(set(sent) & set(rows.column_names))))
+    fingerprint = _fingerprint([schema.field(n) for n in sorted(set(sent) & set(schema.names))])
     now = f"timestamptz '{as_instant(known.now)}'"
     reasons = []
-    if erased := _erased(rows, known):
+    if erased := _erased(schema.names, known):
         reasons.append(f"when {erased} then 'erased'")
-    if EXPIRES_AT in rows.column_names:
+    if EXPIRES_AT in schema.names:
         reasons.append(f"when {EXPIRES_AT} <= {now} then 'expired'")
         reasons.append(f"when {NOT_BEFORE} > {now} then 'early'")
     hold = f"case {' '.join(reasons)} end" if reasons else "null::varchar"
     return (
         f"create temp table candidates as select {_key(sync)} as key, {hold} as hold,"  # noqa: S608
-        f" {fingerprint} as fingerprint, _position as position from model_rows"
+        f" {fingerprint} as fingerprint from model_rows"
     )
 
 
-def _erased(rows: pa.Table, known: Known) -> str:
+def _erased(names: Sequence[str], known: Known) -> str:
     """SQL that is true for a row of somebody who was erased."""
     if not known.tombstones:
         return ""
@@ -295,7 +309,7 @@ def _erased(rows: pa.Table, known: Known) -> str:
     named = [
         f"coalesce(sha256('{known.salt}' || {sql.format(_quoted(name))}) in ({listed}), false)"
         for name, sql in people.items()
-        if name in rows.column_names
+        if name in names
     ]
     return f"({' or '.join(named)})" if named else ""
 
@@ -320,7 +334,7 @@ def _compared(sync: Sync, known: Known) -> str:
             " when c.hold is not null then c.hold"
             " when a.state in ('acknowledged', 'dismissed') and a.fingerprint = c.fingerprint"
             " then 'unchanged'"
-            " when a.acknowledged_at is null then 'add' else 'change' end"
+            " when coalesce(a.is_there, '') = '' then 'add' else 'change' end"
         )
     return f"""
         create temp table compared as
@@ -328,7 +342,6 @@ def _compared(sync: Sync, known: Known) -> str:
             select
                 coalesce(c.key, a.key) as key,
                 coalesce(c.fingerprint, '') as fingerprint,
-                c.position,
                 {action} as action
             from candidates as c full join acknowledged as a on a.key = c.key
         )
@@ -341,9 +354,7 @@ def _compared(sync: Sync, known: Known) -> str:
     """  # noqa: S608
 
 
-def _summary(
-    connection: duckdb.DuckDBPyConnection, sync: Sync, known: Known, rows: pa.Table
-) -> Plan:
+def _summary(connection: duckdb.DuckDBPyConnection, sync: Sync, known: Known) -> Plan:
     now_moving = f"{MOVING} and not is_waiting"
     counts = {"retrying": f"{now_moving} and was_refused", "waiting": f"{MOVING} and is_waiting"}
     for figure in ("unchanged", "unknown", "early", "expired", "erased"):
@@ -354,17 +365,19 @@ def _summary(
     [found] = connection.sql(f"select {counted} from compared").fetchall()  # noqa: S608
     figures = dict(zip(counts, found, strict=True))
     connection.execute(
-        "create temp table moving as select key, action, fingerprint, position"  # noqa: S608
-        f" from compared where {now_moving} order by key"
+        "create temp table moving as select key, action, fingerprint from compared"  # noqa: S608
+        f" where {now_moving} order by key"
     )
     [(digest,)] = connection.sql(
         "select md5(? || string_agg(key || action || fingerprint, ' ' order by key)) from moving",
         params=[sync.id],
     ).fetchall()
-    moving = connection.table("moving").to_arrow_table()
-    payload = rows.take(moving.column("position"))  # a removal has no position: its row is null
-    for name in reversed(_OWN):
-        payload = payload.add_column(0, name, moving.column(name.removeprefix("_")))
+    payload = connection.sql(
+        "select moving.key as _key, moving.action as _action, moving.fingerprint as _fingerprint,"  # noqa: S608
+        f" model_rows.* from moving left join model_rows on {_key(sync)} = moving.key"
+        " order by moving.key"
+    ).to_arrow_table()
+    [(row_count,)] = connection.sql("select count(*) from candidates").fetchall()
     moot = connection.sql(
         "select key from dead_letters where key not in"  # noqa: S608
         f" (select key from compared where {MOVING})"
@@ -372,13 +385,14 @@ def _summary(
     plan = Plan(
         sync=sync,
         **figures,
+        row_count=row_count,
         baseline=known.is_baseline,
         digest=digest or "",
         mrr=_mrr(connection, sync, payload, known),
         moot=tuple(key for (key,) in moot),
         rows=payload,
     )
-    reason, shrunk = _judged(plan, known, rows.num_rows)
+    reason, shrunk = _judged(plan, known, row_count)
     if reason and _is_approved(connection, known):
         return replace(plan, reason=f"approved although {reason}")
     return replace(plan, held=bool(reason), shrunk=shrunk, reason=reason or _in_words(plan))
@@ -474,12 +488,12 @@ def _key(sync: Sync) -> str:
     return f"{key} || chr(31) || {_quoted(group)}::varchar" if group else key
 
 
-def _fingerprint(rows: pa.Table) -> str:
+def _fingerprint(columns: Sequence[pa.Field]) -> str:
     """SQL for the md5 of all columns. Each value carries its column and its length, so that no two
     rows are written alike and null differs from empty."""
     parts = [
         f"'{name.replace(chr(39), chr(39) * 2)}' || coalesce(strlen({text}) || ':' || {text}, '-')"
-        for name, text in ((f.name, _text(f)) for f in rows.schema)
+        for name, text in ((f.name, _text(f)) for f in columns)
     ]
     return f"md5(concat({', '.join(parts)}))" if parts else "''"
 

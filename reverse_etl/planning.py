@@ -39,40 +39,43 @@ class Planning:
 
     def plan(self, sync: Sync, destination: Destination) -> Planned:
         """What the sync would change now. Raises UserError for a model that cannot be sent."""
-        rows = self.reader.read(sync)
-        real = tuple(name for name in rows.column_names if not name.startswith("_"))
-        sync = replace(sync, columns=real)
+        with self.reader.read(sync) as rows:
+            real = tuple(name for name in rows.schema.names if not name.startswith("_"))
+            sync = replace(sync, columns=real)
+            before = self.ledger.approvals.upstream_rows(sync.id)
+            known = self._known(sync, destination, before.get(sync.node))
+            plan = plan_sync(sync, rows, destination.sent_columns(sync), known)
         above = self.lineage.above(sync.node)
         upstream = {node: self._counts[node] for node in above if node in self._counts}
         if sync.spec.kind != "trigger" and sync.node:
-            upstream[sync.node] = rows.num_rows
-        before = self.ledger.approvals.upstream_rows(sync.id)
-        state = self.ledger.state(sync.id)
-        acknowledged = self.ledger.acknowledged(sync.id)
-        dead_letters = self.ledger.dead_letters(sync.id)
-        if state.account != destination.account:
-            acknowledged, dead_letters = acknowledged.slice(0, 0), dead_letters.slice(0, 0)
-        is_baseline = state.account != destination.account or state.baseline_at is None
-        known = Known(
-            acknowledged=acknowledged,
-            dead_letters=dead_letters,
-            is_baseline=is_baseline,
-            repeatable=destination.is_repeatable(sync),
-            now=self.clock(),
-            approved=self.ledger.approvals.rows(sync.id),
-            rows_before=before.get(sync.node),
-            revenue=self.reader.revenue() if sync.spec.budget.mrr is not None else None,
-            tombstones=self._tombstones,
-            salt=self.ledger.people.salt() if self._tombstones else "",
-        )
-        plan = plan_sync(sync, rows, destination.sent_columns(sync), known)
-        if is_baseline and sync.spec.kind == "trigger":
+            upstream[sync.node] = plan.row_count
+        if plan.baseline and sync.spec.kind == "trigger":
             plan = baseline_of_trigger(sync, self.reader.read_all_keys(sync))
         if plan.shrunk and (moved := self.lineage.moved(sync.node, before, upstream)):
             plan = replace(plan, reason=f"{plan.reason}. Upstream: {moved}")
         if self.is_ledger_lost:
             plan = replace(plan, held=True, reason=LOST)
         return Planned(plan, upstream)
+
+    def _known(self, sync: Sync, destination: Destination, rows_before: int | None) -> Known:
+        state = self.ledger.state(sync.id)
+        acknowledged = self.ledger.acknowledged(sync.id)
+        dead_letters = self.ledger.dead_letters(sync.id)
+        is_same = state.account == destination.account
+        if not is_same:
+            acknowledged, dead_letters = acknowledged.slice(0, 0), dead_letters.slice(0, 0)
+        return Known(
+            acknowledged=acknowledged,
+            dead_letters=dead_letters,
+            is_baseline=not is_same or state.baseline_at is None,
+            repeatable=destination.is_repeatable(sync),
+            now=self.clock(),
+            approved=self.ledger.approvals.rows(sync.id),
+            rows_before=rows_before,
+            revenue=self.reader.revenue() if sync.spec.budget.mrr is not None else None,
+            tombstones=self._tombstones,
+            salt=self.ledger.people.salt() if self._tombstones else "",
+        )
 
     @cached_property
     def is_ledger_lost(self) -> bool:

@@ -172,8 +172,11 @@ class Push:
     def _attempt(self, batch: Sequence[Change], number: int) -> Counter[str]:
         """One request between its intent and its outcome, both in the ledger."""
         rows = [(change.key, change.action, change.fingerprint) for change in batch]
-        touched = {change.key: _touched(change) for change in batch if self._is_trigger}
-        intents = self.ledger.intend(self.run_id, self._sync.id, rows, number, touched)
+        if self._is_trigger:
+            touched = {change.key: _touched(change) for change in batch}
+            intents = self.ledger.intend(self.run_id, self._sync.id, rows, number, touched)
+        else:
+            intents = self.ledger.intend_level(self.run_id, self._sync.id, rows, number)
         try:
             outcomes = {o.key: o for o in self.destination.send(self._sync, batch)}
         except DestinationFault as fault:
@@ -198,7 +201,10 @@ class Push:
         return Counter(settlement.status for settlement in settlements)
 
     def _settle(self, settlements: Sequence[Settlement]) -> None:
-        self.ledger.settle(self._sync.id, settlements, repeatable=self._repeatable)
+        if self._is_trigger:
+            self.ledger.settle(self._sync.id, settlements, repeatable=self._repeatable)
+        else:
+            self.ledger.settle_level(self._sync.id, settlements)
 
     def _note(self, fault: DestinationFault) -> None:
         """Stop when there is no point in going on."""

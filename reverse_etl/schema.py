@@ -49,7 +49,7 @@ external_ids = Table(
 )
 
 # One row an attempt. Ids sort by time. A trigger's events are written down as planned when their
-# run begins; levels, which may be sent twice, when their request is about to leave.
+# run begins. Of levels, which may be sent twice and are many, only what was not delivered is here.
 deliveries = Table(
     "deliveries",
     tables,
@@ -72,6 +72,24 @@ deliveries = Table(
 Index("deliveries_by_key", deliveries.c.sync, deliveries.c.key)
 _open = deliveries.c.status.in_(("planned", "attempted"))
 Index("deliveries_open", deliveries.c.sync, sqlite_where=_open, postgresql_where=_open)
+
+# Attempts of levels, a request a row: ``packed_keys`` holds what is in it while it is open, and what
+# of it was delivered afterwards; see packing.
+batches = Table(
+    "batches",
+    tables,
+    Column("batch_id", String, primary_key=True),
+    Column("run_id", String, nullable=False),
+    Column("sync", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("status", String, nullable=False),  # attempted delivered
+    Column("rows", Integer, nullable=False),
+    Column("packed_keys", Text, nullable=False),
+    Column("attempted_at", String, nullable=False),
+    Column("settled_at", String),
+)
+_asked = batches.c.status == "attempted"
+Index("batches_open", batches.c.sync, sqlite_where=_asked, postgresql_where=_asked)
 
 dead_letters = Table(
     "dead_letters",

@@ -35,10 +35,25 @@ def connected(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     return waiting(duckdb.connect, str(path), read_only=read_only)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """A model's rows where they lie: in ``connection``, under the name ``model_rows``."""
+
+    connection: duckdb.DuckDBPyConnection
+    schema: pa.Schema
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Rows:
+        """Rows in memory, from wherever."""
+        connection = duckdb.connect()
+        connection.register("model_rows", table)
+        return cls(connection, table.schema)
+
+
 class Reader(Protocol):
     """One finished build of a warehouse: nothing that is read through it moves meanwhile."""
 
-    def read(self, sync: Sync) -> pa.Table:
+    def read(self, sync: Sync) -> AbstractContextManager[Rows]:
         """The rows to send: all of a profile or segment, and a trigger's decided to be sent. A
         trigger's carry NOT_BEFORE and EXPIRES_AT, null where nothing was decided about time."""
 
@@ -99,7 +114,8 @@ class _DuckdbReader:
         self._warehouse = warehouse
         self._connection = connection
 
-    def read(self, sync: Sync) -> pa.Table:
+    @contextmanager
+    def read(self, sync: Sync) -> Iterator[Rows]:
         query = f"select * from {_name(sync)}"  # noqa: S608 - names come from dbt's manifest
         if sync.spec.kind == "trigger":
             query = (
@@ -107,13 +123,18 @@ class _DuckdbReader:
                 f" from {_name(sync)} as model inner join ({self._decided()}) as decided"
                 " on model.event_id = decided.event_id"
             )
-        return self._table(sync, query)
+        with self._connection.cursor() as cursor, self._explained(sync):
+            cursor.execute("set timezone = 'UTC'")
+            cursor.execute(f"create temp view model_rows as {query}")
+            fields = cursor.sql("select * from model_rows limit 0").to_arrow_table().schema
+            yield Rows(cursor, fields)
 
     def read_all_keys(self, sync: Sync) -> list[str]:
         key = _quoted(sync.spec.key)
         query = f"select distinct {key}::varchar from {_name(sync)}"  # noqa: S608
-        keys: list[str] = self._table(sync, query).column(0).to_pylist()
-        return keys
+        with self._explained(sync):
+            found = self._connection.sql(query).to_arrow_table().column(0).to_pylist()
+        return [str(key) for key in found]
 
     def row_counts(self, relations: Mapping[str, Relation]) -> dict[str, int]:
         tables = {
@@ -177,9 +198,10 @@ class _DuckdbReader:
         ).fetchall()
         return set(columns) <= {name for (name,) in found}
 
-    def _table(self, sync: Sync, query: str) -> pa.Table:
+    @contextmanager
+    def _explained(self, sync: Sync) -> Iterator[None]:
         try:
-            return self._connection.sql(query).to_arrow_table()
+            yield
         except duckdb.CatalogException as error:
             raise UserError(
                 f"{sync.file}: the warehouse has no {sync.schema}.{sync.relation} yet, or one it "
