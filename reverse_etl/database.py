@@ -40,6 +40,8 @@ from reverse_etl.errors import BusyError, UserError
 from reverse_etl.packing import RECORD, column
 
 T = TypeVar("T")
+_Compiled = tuple[str, tuple[Any, ...], "itemgetter[Any] | None"]
+"""A statement as SQLite's driver takes it, its fixed values, and the order of the parameters."""
 PIECE = 200_000
 """Rows that are read at once: a text has a greatest length."""
 
@@ -52,7 +54,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._mutex = threading.Lock()
-        self._compiled: dict[Executable, tuple[str, tuple[Any, ...], itemgetter[Any]]] = {}
+        self._writer: Connection | None = None  # kept open: each batch writes twice
+        self._compiled: dict[Executable, _Compiled] = {}
         self._puts: dict[tuple[str, tuple[str, ...]], Executable] = {}
         try:
             self.shown = make_url(url).render_as_string(hide_password=True)
@@ -71,6 +74,9 @@ class Database:
 
     def close(self) -> None:
         """Let go of every connection."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
         self._engine.dispose()
 
     @contextmanager
@@ -82,9 +88,12 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """One transaction: durable when the block ends, gone when it raises."""
-        writer = self._engine.execution_options(immediate=True)
-        with self._explained(), self._mutex, writer.begin() as connection:
-            yield connection
+        with self._explained(), self._mutex:
+            if self._writer is None:
+                writing = self._engine.execution_options(immediate=True)
+                self._writer = writing.connect()
+            with self._writer.begin():
+                yield self._writer
 
     def put(
         self,
@@ -119,12 +128,16 @@ class Database:
             return
         if statement not in self._compiled:
             compiled = statement.compile(dialect=self._engine.dialect)  # type: ignore[attr-defined]
-            fixed = [name for name in compiled.positiontup if name not in names]
-            places = [[*names, *fixed].index(name) for name in compiled.positiontup]
+            wanted = list(compiled.positiontup)
+            fixed = [name for name in wanted if name not in names]
             values = tuple(compiled.params[name] for name in fixed)
-            self._compiled[statement] = str(compiled), values, itemgetter(*places)
-        sql, values, ordered = self._compiled[statement]
-        connection.exec_driver_sql(sql, [ordered((*row, *values)) for row in rows])
+            given = [*names, *fixed]
+            places = None if wanted == given else itemgetter(*map(given.index, wanted))
+            self._compiled[statement] = str(compiled), values, places
+        sql, values, places = self._compiled[statement]
+        if values:
+            rows = [(*row, *values) for row in rows]
+        connection.connection.cursor().executemany(sql, list(map(places, rows)) if places else rows)
 
     def arrow(self, query: Select[Any]) -> pa.Table:
         """A query's rows as an Arrow table of texts and whole numbers."""
@@ -282,7 +295,7 @@ def _engine(url: str) -> Engine:
     def begin(connection: Connection) -> None:
         # A writer asks for its lock at once: an upgrade half-way would fail instead of waiting.
         immediate = connection.get_execution_options().get("immediate")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        connection.connection.cursor().execute("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
 

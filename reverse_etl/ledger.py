@@ -115,6 +115,7 @@ class Ledger:
         self._clock = clock
         self._delivery_numbers = count(1)
         self._planned: dict[tuple[str, str], str] = {}
+        self._lettered: dict[str, bool] = {}
         self._marker = Marker(self._database.folder)
         self.accounts = Accounts(self._database)
         self.people = People(self._database, clock)
@@ -300,6 +301,7 @@ class Ledger:
                 for table in (t, a, schema.dead_letters):
                     connection.execute(delete(table).where(table.c.sync == sync))
             self._database.put(connection, t, ("sync", "account"), [(sync, account)])
+            self._lettered.pop(sync, None)
             self._take_up_batches(connection, sync, now)
             connection.execute(delete(d).where(d.c.sync == sync, d.c.status == "planned"))
             connection.execute(
@@ -402,16 +404,6 @@ class Ledger:
         as it is open, its rows are pending."""
         batch_id = self._next_delivery(run_id)
         keys = packed((key, action) for key, action, _ in rows)
-        names = (
-            "batch_id",
-            "run_id",
-            "sync",
-            "attempt",
-            "status",
-            "rows",
-            "packed_keys",
-            "attempted_at",
-        )
         line = (batch_id, run_id, sync, attempt, "attempted", len(rows), keys, self._now())
         with self._database.writing() as connection:
             self._database.put(connection, schema.batches, _BATCH, [line])
@@ -427,14 +419,17 @@ class Ledger:
         own = t.c.batch_id == batch_id
         with self._database.writing() as connection:
             self._acknowledge(connection, sync, delivered, now)
+            if not others:
+                row = ("delivered", now, batch_id)
+                self._database.many(connection, statements.END_BATCH, ("to", "at", "id"), [row])
+                return
             ended: dict[str, Any] = {"status": "delivered", "settled_at": now}
-            if others:
-                [line] = connection.execute(select(t).where(own))
-                keys = packed((s.intent.key, s.intent.action) for s in delivered)
-                ended |= {"packed_keys": keys, "rows": len(delivered)}
-                self._single_out(connection, line, others, now)
-                self._bury(connection, sync, [s for s in others if s.status == "rejected"])
-                self._keep_open(connection, sync, others, now)
+            [line] = connection.execute(select(t).where(own))
+            keys = packed((s.intent.key, s.intent.action) for s in delivered)
+            ended |= {"packed_keys": keys, "rows": len(delivered)}
+            self._single_out(connection, line, others, now)
+            self._bury(connection, sync, [s for s in others if s.status == "rejected"])
+            self._keep_open(connection, sync, others, now)
             if delivered:
                 connection.execute(update(t).where(own).values(ended))
             else:
@@ -560,13 +555,21 @@ class Ledger:
         self._database.put(connection, schema.acknowledged, _KNOWN, there)
         gone = [s for s in delivered if s.intent.action == "remove"]
         self._each(connection, statements.DROP_ACKNOWLEDGED, sync, gone)
-        t = schema.dead_letters
-        if delivered and connection.scalar(select(t.c.key).where(t.c.sync == sync).limit(1)):
+        if delivered and self._has_letters(connection, sync):
             self._each(connection, statements.DROP_DEAD_LETTER, sync, delivered)
+
+    def _has_letters(self, connection: Connection, sync: str) -> bool:
+        """Asked once for a run: most syncs have none."""
+        if sync not in self._lettered:
+            t = schema.dead_letters
+            query = select(t.c.key).where(t.c.sync == sync).limit(1)
+            self._lettered[sync] = connection.scalar(query) is not None
+        return self._lettered[sync]
 
     def _bury(self, connection: Connection, sync: str, rejected: list[Settlement]) -> None:
         """A dead letter per row: the same payload waits longer each time, a new one starts over."""
         t = schema.dead_letters
+        self._lettered[sync] = bool(rejected) or self._lettered.get(sync, True)
         names = ("sync", "key", "fingerprint", "action")
         more = ("code", "message", "attempts", "next_retry_at")
         for s in rejected:

@@ -73,8 +73,8 @@ Index("deliveries_by_key", deliveries.c.sync, deliveries.c.key)
 _open = deliveries.c.status.in_(("planned", "attempted"))
 Index("deliveries_open", deliveries.c.sync, sqlite_where=_open, postgresql_where=_open)
 
-# Attempts of levels, a request a row: ``packed_keys`` holds what is in it while it is open, and what
-# of it was delivered afterwards; see packing.
+# Attempts of levels, a request a row: ``packed_keys`` holds what is in it while it is open, and
+# what of it was delivered afterwards; see packing.
 batches = Table(
     "batches",
     tables,

@@ -22,6 +22,11 @@ SETTLE = (
         settled_at=bindparam("at"),
     )
 )
+END_BATCH = (
+    update(schema.batches)
+    .where(schema.batches.c.batch_id == bindparam("id"))
+    .values(status=bindparam("to"), settled_at=bindparam("at"))
+)
 DROP_ACKNOWLEDGED = delete(schema.acknowledged).where(_of_row(schema.acknowledged))
 DROP_DEAD_LETTER = delete(schema.dead_letters).where(_of_row(schema.dead_letters))
 FORGET_IF_NEVER_TAKEN = DROP_ACKNOWLEDGED.where(
