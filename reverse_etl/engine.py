@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from reverse_etl import log
 from reverse_etl.clock import Clock, utc_now
@@ -13,16 +14,19 @@ from reverse_etl.configuration import load_configuration
 from reverse_etl.destinations import implementation
 from reverse_etl.destinations.base import Destination, unsupported
 from reverse_etl.dispatch import Dispatch, SyncResult
+from reverse_etl.erasure import Erasure, Receipt
 from reverse_etl.errors import UserError
+from reverse_etl.explanation import Explanation, Section
 from reverse_etl.ledger import Ledger
 from reverse_etl.planner import Plan, canary
 from reverse_etl.planning import Planned, Planning
 from reverse_etl.push import Progress, Retries
 from reverse_etl.rate import Budgets
+from reverse_etl.registry import Registry
 from reverse_etl.settings import Settings
 from reverse_etl.spec import Sync, load_syncs, read_manifest, selected
 from reverse_etl.upstream import Lineage
-from reverse_etl.warehouse import DuckdbWarehouse, Warehouse
+from reverse_etl.warehouse import DuckdbWarehouse, Warehouse, connected_to
 
 CHECK_PATIENCE_S = 2.0
 """A tool that has not answered by then is waited for alone, while the others are sent to."""
@@ -152,6 +156,52 @@ class Engine:
         with self._open([sync]) as opened:
             found = [opened.ledger.dismiss(one.id, key) for one in opened.syncs]
             return any(found)
+
+    def explain(self, who: str) -> list[Section]:
+        """Why somebody (a contact by e-mail address or id, a customer by id, name or domain) got
+        what they got: from raw facts to the tool's answer. Raises UserError where nobody is meant.
+        """
+        with self._open(None) as opened, connected_to(self._settings.warehouse_path) as connection:
+            explanation = Explanation(connection, opened.ledger, opened.syncs)
+            subject = explanation.subject(who)
+            plans = [planned.plan for planned in self._plans(opened)]
+            return explanation.sections(subject, plans)
+
+    def erase(self, who: str) -> tuple[str, list[Receipt]]:
+        """Remove a person from every configured tool, the ledger, the outbox, and the warehouse's
+        tables that are ours; see erasure. Raises BusyError while something is being pushed."""
+        configuration = load_configuration(self._settings)
+        with self._open(None) as opened, ExitStack() as stack:
+            for sync in opened.syncs:
+                stack.enter_context(opened.ledger.lock(sync.id))
+            destinations = dict(opened.destinations)
+            for name, config in configuration.destinations.items():
+                if name not in destinations:
+                    destinations[name] = implementation(config.type)(config, opened.ledger)
+                    stack.callback(destinations[name].close)
+            manifest = read_manifest(self._settings.manifest_path, configuration)
+            registry = None
+            if self._settings.warehouse_path.is_file():
+                path = self._settings.warehouse_path
+                connection = stack.enter_context(connected_to(path, read_only=False))
+                registry = Registry(connection)
+            own = [destinations[name] for name in sorted(destinations)]
+            return Erasure(opened.ledger, own, registry, Lineage(manifest)).of(who)
+
+    def deliveries(
+        self, select: Sequence[str] | None, keys: Collection[str] | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """The latest attempts of the selected syncs (all without ``select``), newest first."""
+        ledger = Ledger(self._settings.ledger_url, clock=self._clock)
+        try:
+            chosen: list[str | None] = [None]
+            if select:
+                chosen = [sync.id for sync in self.syncs(select)]
+            found = [row for sync in chosen for row in ledger.deliveries(sync, keys, limit)]
+        finally:
+            ledger.close()
+        newest = sorted(found, key=lambda row: str(row["delivery_id"]), reverse=True)
+        return newest[:limit]
 
     @contextmanager
     def _open(self, select: Sequence[str] | None) -> Iterator[_Opened]:

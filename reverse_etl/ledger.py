@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
+from operator import itemgetter
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Connection,
     Executable,
     Row,
+    Select,
     Table,
     case,
     delete,
@@ -33,7 +35,8 @@ from reverse_etl.database import Database, in_pieces
 from reverse_etl.errors import UserError
 from reverse_etl.marker import Marker
 from reverse_etl.packing import packed, unpacked
-from reverse_etl.people import People
+from reverse_etl.people import People, keyed, within
+from reverse_etl.spec import GROUP_MARK
 
 FIRST_PAUSE = timedelta(minutes=15)
 LONGEST_PAUSE = timedelta(days=7)
@@ -169,16 +172,45 @@ class Ledger:
             select(*columns, t.c.action, t.c.attempts).where(t.c.sync == sync)
         )
 
-    def deliveries(self, sync: str | None, keys: Iterable[str] | None, limit: int) -> pa.Table:
-        """The latest attempts of a sync (None: of all), or of some of its keys, newest first."""
-        t = schema.deliveries
+    def deliveries(
+        self, sync: str | None, keys: Collection[str] | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """The latest attempts of a sync (None: of all), or of some keys in it, newest first:
+        delivery_id, sync, key, action, attempt, status, code, message, attempted_at, settled_at."""
+        d, b = schema.deliveries, schema.batches
         names = "delivery_id sync key action attempt status code message attempted_at settled_at"
-        query = select(*(t.c[name] for name in names.split()))
+        singles = select(*(d.c[name] for name in names.split()))
+        requests = select(b)
         if sync is not None:
-            query = query.where(t.c.sync == sync)
+            singles, requests = singles.where(d.c.sync == sync), requests.where(b.c.sync == sync)
         if keys is not None:
-            query = query.where(t.c.key.in_(list(keys)))
-        return self._database.arrow(query.order_by(t.c.delivery_id.desc()).limit(limit))
+            singles = singles.where(keyed(d, keys))
+            requests = requests.where(within(b.c.packed_keys, keys))
+        singles = singles.order_by(d.c.delivery_id.desc()).limit(limit)
+        requests = requests.order_by(b.c.batch_id.desc()).limit(limit)
+        with self._database.reading() as connection:
+            found = [dict(row._mapping) for row in connection.execute(singles)]
+            for line in connection.execute(requests):
+                found += _as_deliveries(line, keys)
+        return sorted(found, key=itemgetter("delivery_id"), reverse=True)[:limit]
+
+    def rows_of(self, sync: str, keys: Iterable[str]) -> list[dict[str, str | None]]:
+        """What a tool has of some keys, whole ones or the members of any group."""
+        t = schema.acknowledged
+        return self._lines(t, select(t).where(t.c.sync == sync), keys)
+
+    def letters_of(self, sync: str, keys: Iterable[str]) -> list[dict[str, Any]]:
+        """What a tool refused of some keys."""
+        t = schema.dead_letters
+        return self._lines(t, select(t).where(t.c.sync == sync), keys)
+
+    def _lines(self, table: Table, query: Select[Any], keys: Iterable[str]) -> list[dict[str, Any]]:
+        found = []
+        with self._database.reading() as connection:
+            for some in in_pieces(keys, 100):
+                own = connection.execute(query.where(keyed(table, some)))
+                found += [dict(row._mapping) for row in own]
+        return found
 
     def ended_attempts(self) -> pa.Table:
         """Every attempt to deliver a trigger's event that came to an end, as the warehouse reads it
@@ -610,3 +642,15 @@ class Ledger:
 
     def _now(self) -> str:
         return as_instant(self._clock())
+
+
+def _as_deliveries(line: Row[Any], keys: Collection[str] | None) -> list[dict[str, Any]]:
+    """The rows of one request, as if each had a line of its own."""
+    same = {"sync": line.sync, "attempt": line.attempt, "status": line.status}
+    same |= {"code": "", "message": "", "attempted_at": line.attempted_at}
+    return [
+        {"delivery_id": line.batch_id, "key": key, "action": action, **same}
+        | {"settled_at": line.settled_at}
+        for key, action in unpacked(line.packed_keys)
+        if keys is None or key.partition(GROUP_MARK)[0] in keys or key in keys
+    ]

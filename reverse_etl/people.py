@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, delete, func, or_, select, update
+from sqlalchemy import Column, ColumnElement, Table, delete, false, func, or_, select, update
 
 from reverse_etl import schema, statements
 from reverse_etl.clock import Clock, as_instant
@@ -87,14 +87,14 @@ class People:
             of_them = [(row.sync, row.key) for row in connection.execute(events)]
             self._database.many(connection, statements.DROP_DEAD_LETTER, statements.OF_ROW, of_them)
             for table in (schema.acknowledged, letters, schema.approved_rows):
-                touched += connection.execute(delete(table).where(_keyed(table, names))).rowcount
+                touched += connection.execute(delete(table).where(keyed(table, names))).rowcount
             ids = schema.external_ids
             touched += connection.execute(delete(ids).where(ids.c.key.in_(names))).rowcount
             erased = {"contact_id": None, "message": ""}
             said = or_(*(d.c.message.contains(word, autoescape=True) for word in names))
             own = or_(d.c.contact_id == contact_id, said)
             touched += connection.execute(update(d).where(own).values(erased)).rowcount
-            level = update(d).where(_keyed(d, names)).values(erased | {"key": ERASED})
+            level = update(d).where(keyed(d, names)).values(erased | {"key": ERASED})
             touched += connection.execute(level).rowcount
             b = schema.batches.c.packed_keys
             for name in names:
@@ -118,10 +118,17 @@ class People:
             self._database.put(connection, schema.receipts, names, rows)
 
 
-def _keyed(table: Table, names: Sequence[str]) -> ColumnElement[bool]:
+def keyed(table: Table, names: Collection[str]) -> ColumnElement[bool]:
     """Whether a row's key is one of these, alone or within a group."""
     grouped = (table.c.key.startswith(name + GROUP_MARK, autoescape=True) for name in names)
     return or_(table.c.key.in_(names), *grouped)
+
+
+def within(packed: Column[Any], names: Collection[str]) -> ColumnElement[bool]:
+    """Whether one of these keys stands in a packed text, alone or within a group."""
+    marks = (RECORD, GROUP_MARK)
+    inside = (packed.contains(f"{UNIT}{n}{m}", autoescape=True) for n in names for m in marks)
+    return or_(false(), *inside)
 
 
 def hashed(who: str, salt: str) -> str:

@@ -53,6 +53,11 @@ def scrubbed(words: str, payloads: Sequence[Mapping[str, Any]], sync: Sync) -> s
             text = value if isinstance(value, str) else ""
             if name not in shown and len(text) >= SHORTEST and text in words:
                 words = words.replace(text, f"<{name}>")
+    return scrubbed_words(words)
+
+
+def scrubbed_words(words: str) -> str:
+    """What a tool said, without any e-mail address."""
     return _ADDRESS.sub("<address>", words)
 
 

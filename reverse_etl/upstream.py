@@ -35,6 +35,16 @@ class Lineage:
             if told["resource_type"] in ("model", "seed", "snapshot", "source")
         }
 
+    @property
+    def own_tables(self) -> list[Relation]:
+        """What dbt builds: models, seeds and snapshots."""
+        return [r for i, r in self.relations.items() if self._nodes[i]["resource_type"] != "source"]
+
+    @property
+    def sources(self) -> list[Relation]:
+        """What loaders land."""
+        return [r for i, r in self.relations.items() if self._nodes[i]["resource_type"] == "source"]
+
     def above(self, node: str) -> list[str]:
         """The node itself and all that it is made of, what comes first first."""
         return [found for found in self._walk(node, set()) if found in self.relations]

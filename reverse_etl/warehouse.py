@@ -87,31 +87,13 @@ class DuckdbWarehouse:
     @contextmanager
     def open(self) -> Iterator[Reader]:
         """See Warehouse."""
-        if not self.path.is_file():
-            raise UserError(
-                f"The warehouse {self.path.name} does not exist (WAREHOUSE_PATH, by default "
-                "data/warehouse.duckdb). Run `make demo` or `dbt build`."
-            )
-        try:
-            connection = connected(self.path, read_only=True)
-        except duckdb.IOException as error:
-            raise UserError(
-                f"The warehouse {self.path.name} stays locked by another process or is not "
-                f"readable ({_first_line(error)}). Wait for the running build, then run again."
-            ) from None
-        except duckdb.Error as error:
-            raise self._unreadable(error) from None
-        with connection:
-            connection.execute("set timezone = 'UTC'")
-            yield _DuckdbReader(self, connection)
-
-    def _unreadable(self, error: Exception) -> UserError:
-        return UserError(f"The warehouse {self.path.name} cannot be read: {_first_line(error)}.")
+        with connected_to(self.path) as connection:
+            yield _DuckdbReader(self.path, connection)
 
 
 class _DuckdbReader:
-    def __init__(self, warehouse: DuckdbWarehouse, connection: duckdb.DuckDBPyConnection) -> None:
-        self._warehouse = warehouse
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        self._path = path
         self._connection = connection
 
     @contextmanager
@@ -212,7 +194,33 @@ class _DuckdbReader:
                 f"{sync.file}: meta.sync.key: {_first_line(error)}. Name a column of the model."
             ) from None
         except duckdb.Error as error:
-            raise self._warehouse._unreadable(error) from None
+            raise _unreadable(self._path, error) from None
+
+
+@contextmanager
+def connected_to(path: Path, *, read_only: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+    """As ``connected``, with UserErrors: missing, locked for too long, not a warehouse."""
+    if not path.is_file():
+        raise UserError(
+            f"The warehouse {path.name} does not exist (WAREHOUSE_PATH, by default "
+            "data/warehouse.duckdb). Run `make demo` or `dbt build`."
+        )
+    try:
+        connection = connected(path, read_only=read_only)
+    except duckdb.IOException as error:
+        raise UserError(
+            f"The warehouse {path.name} stays locked by another process or is not "
+            f"readable ({_first_line(error)}). Wait for the running build, then run again."
+        ) from None
+    except duckdb.Error as error:
+        raise _unreadable(path, error) from None
+    with connection:
+        connection.execute("set timezone = 'UTC'")
+        yield connection
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"The warehouse {path.name} cannot be read: {_first_line(error)}.")
 
 
 def _name(sync: Sync) -> str:

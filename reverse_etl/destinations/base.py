@@ -113,6 +113,11 @@ class Destination(ABC):
         """
         return []
 
+    def verify(self, syncs: Sequence[Sync]) -> list[str]:
+        """As ``check``, for a person who asks whether all is well: also tries what ``check`` leaves
+        until something is sent, such as a login. Writes nothing."""
+        return self.check(syncs)
+
     def erase(self, people: Sequence[Person]) -> list[Outcome]:
         """Remove people from the tool for good; an outcome per contact_id. Somebody the tool does
         not have counts as delivered: they are not there."""

@@ -24,6 +24,7 @@ from reverse_etl.destinations.base import (
     ExternalIds,
     Limits,
     Outcome,
+    Person,
     Status,
     unknown_option,
 )
@@ -118,6 +119,12 @@ class HubSpot(Destination):
                 }
             missing += self._missing_of_object(sync, kind, properties[kind])
         return missing
+
+    def verify(self, syncs: Sequence[Sync]) -> list[str]:
+        """Also asks where no sync would: the token alone is tried then."""
+        if not any(sync.spec.kind != "trigger" for sync in syncs):
+            self._client.request("GET", f"/crm/properties/{VERSION}/contacts")
+        return self.check(syncs)
 
     def _missing_of_object(self, sync: Sync, kind: str, known: Mapping[str, bool]) -> list[str]:
         place = f"HubSpot: Settings > Properties > {kind.capitalize()}"
@@ -300,6 +307,41 @@ class HubSpot(Destination):
             path = f"/events/custom/{VERSION}/send/batch"
             self._client.request("POST", path, {"inputs": events})
         return outcomes
+
+    # People
+
+    def erase(self, people: Sequence[Person]) -> list[Outcome]:
+        """GDPR deletion, by our external id and by address: HubSpot then keeps the address out."""
+        known = self.ids.external_ids(self.account, "contacts", [p.contact_id for p in people])
+        outcomes = []
+        for person in people:
+            asked = [{"objectId": known[person.contact_id]}] if person.contact_id in known else []
+            if person.email:
+                asked.append({"objectId": person.email, "idProperty": "email"})
+            found = [self._gdpr_delete(body) for body in asked]
+            code = "erased" if any(found) else "not there"
+            outcomes.append(Outcome(person.contact_id, "delivered", code))
+        return outcomes
+
+    def unsubscribe(self, people: Sequence[Person]) -> list[Outcome]:
+        """From every subscription and channel of the portal."""
+        addresses = [person.email for person in people if person.email]
+        path = f"/communication-preferences/{VERSION}/statuses/batch/unsubscribe-all?channel=EMAIL"
+        for start in range(0, len(addresses), _RECORDS_A_CALL):
+            body = {"inputs": addresses[start : start + _RECORDS_A_CALL]}
+            self._client.request("POST", path, body)
+        return [Outcome(person.contact_id, "delivered") for person in people]
+
+    def _gdpr_delete(self, body: Mapping[str, str]) -> bool:
+        """Whether the portal had somebody by that name."""
+        try:
+            path = f"/crm/objects/{VERSION}/contacts/gdpr-delete"
+            self._client.request("POST", path, dict(body))
+        except Refused as refused:
+            if refused.code != "404":
+                raise
+            return False
+        return True
 
     # The portal's own ids
 

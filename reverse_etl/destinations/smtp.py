@@ -66,6 +66,12 @@ class Smtp(Destination):
                 missing.append(f"{sync.file}: a mail needs the column {', '.join(absent)}.")
         return missing
 
+    def verify(self, syncs: Sequence[Sync]) -> list[str]:
+        """Also says hello to the server, with the login."""
+        missing = self.check(syncs)
+        self._connected()
+        return missing
+
     def send(self, sync: Sync, batch: Sequence[Change]) -> list[Outcome]:
         """See Destination."""
         return [self._deliver(sync, change) for change in batch]

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import ClassVar
 
-from reverse_etl.destinations.base import Action, Destination, Limits, Outcome
+from reverse_etl.destinations.base import Action, Destination, Limits, Outcome, Person
 from reverse_etl.errors import Refused, UserError
 from reverse_etl.http import HttpClient
 from reverse_etl.planner import Change
@@ -61,14 +61,36 @@ class Webhook(Destination):
         """See Destination."""
         return [self._post(sync, change) for change in batch]
 
+    def erase(self, people: Sequence[Person]) -> list[Outcome]:
+        """Tells the receiver, who keeps what it was sent: a message ``contact.erased``."""
+        return self._tell("contact.erased", people)
+
+    def unsubscribe(self, people: Sequence[Person]) -> list[Outcome]:
+        """A message ``contact.unsubscribed``."""
+        return self._tell("contact.unsubscribed", people)
+
+    def _tell(self, kind: str, people: Sequence[Person]) -> list[Outcome]:
+        outcomes = []
+        for person in people:
+            data = {"contact_id": person.contact_id, "email": person.email}
+            at = as_text(datetime.now(UTC))
+            body = as_json({"type": kind, "timestamp": at, "data": data})
+            told = f"{kind}\n{person.contact_id}\n{person.email}\n{at[:10]}"
+            webhook_id = hashlib.sha256(told.encode()).hexdigest()[:32]
+            outcomes.append(self._deliver(person.contact_id, webhook_id, body))
+        return outcomes
+
     def _post(self, sync: Sync, change: Change) -> Outcome:
         at = change.payload.get("occurred_at") or datetime.now(UTC)
         data = {**change.payload, "action": change.action, "key": change.identity}
         if change.group:
             data["group"] = change.group
         body = as_json({"type": _type(sync), "timestamp": as_text(at), "data": data})
-        now = str(int(time.time()))
         webhook_id = change.key if sync.spec.kind == "trigger" else _level_id(sync, change)
+        return self._deliver(change.key, webhook_id, body)
+
+    def _deliver(self, key: str, webhook_id: str, body: bytes) -> Outcome:
+        now = str(int(time.time()))
         signature = sign(self._key, webhook_id, now, body)
         headers = {
             "webhook-id": webhook_id,
@@ -81,8 +103,8 @@ class Webhook(Destination):
             words = str(refused)
             if refused.code == "410":
                 words = f"The receiver is gone and asks to disable this endpoint. {words}"
-            return Outcome(change.key, "rejected", refused.code, words)
-        return Outcome(change.key, "delivered")
+            return Outcome(key, "rejected", refused.code, words)
+        return Outcome(key, "delivered")
 
     @cached_property
     def _key(self) -> bytes:
