@@ -185,6 +185,14 @@ class Database:
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
+    def overwrite(self) -> None:
+        """Leave nothing of what was deleted in the log beside the file."""
+        if self._is_sqlite:
+            with self._explained(), self._engine.connect() as connection:
+                raw = connection.connection.dbapi_connection
+                assert raw is not None
+                raw.execute("pragma wal_checkpoint(truncate)")
+
     def problems(self) -> list[str]:
         """What the database itself finds wrong with its file."""
         if not self._is_sqlite:
@@ -286,9 +294,11 @@ def _engine(url: str) -> Engine:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
     @event.listens_for(engine, "connect")
-    def durable(connection: Any, _: Any) -> None:
+    def connected(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # SQLAlchemy alone begins and commits
-        for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL"):
+        # erased means overwritten, too
+        durable = ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
+        for pragma in durable:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -11,13 +11,13 @@ from typing import Any
 
 from reverse_etl import log
 from reverse_etl.clock import Clock
-from reverse_etl.destinations.base import Destination
+from reverse_etl.destinations.base import Destination, understood
 from reverse_etl.errors import DestinationFault, UserError
 from reverse_etl.ledger import Ledger
 from reverse_etl.planner import Plan
 from reverse_etl.planning import Planned
 from reverse_etl.push import Progress, Push, Retries
-from reverse_etl.spec import Kind
+from reverse_etl.spec import Kind, Sync
 
 _KEPT = ("adds", "changes", "removes", "mrr", "held", "reason", "digest")
 
@@ -129,12 +129,15 @@ class Dispatch:
         elif isinstance(fault, DestinationFault):
             syncs = [p.plan.sync for p in self.plans if p.plan.size and not p.plan.held]
             try:
-                if missing := self.retries.around(repeatable=True)(self.destination.check, syncs):
-                    self.down = "; ".join(missing)
+                self.down = "; ".join(self.retries.around(repeatable=True)(self._check, syncs))
             except (DestinationFault, UserError) as again:
                 self.down = str(again)
         elif fault is not None:
             raise fault
+
+    def _check(self, syncs: Sequence[Sync]) -> list[str]:
+        with understood():
+            return self.destination.check(syncs)
 
     def _send(self, sent: _Sent, part: Plan) -> None:
         sync, started = part.sync, time.monotonic()

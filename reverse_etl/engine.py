@@ -12,7 +12,7 @@ from reverse_etl import log
 from reverse_etl.clock import Clock, utc_now
 from reverse_etl.configuration import load_configuration
 from reverse_etl.destinations import implementation
-from reverse_etl.destinations.base import Destination, unsupported
+from reverse_etl.destinations.base import Destination, understood, unsupported
 from reverse_etl.dispatch import Dispatch, SyncResult
 from reverse_etl.erasure import Erasure, Receipt
 from reverse_etl.errors import UserError
@@ -252,7 +252,9 @@ class Engine:
                 for p in planned
                 if p.plan.sync.destination == destination.config and p.plan.size and not p.plan.held
             ]
-            if missing := destination.check(syncs) if syncs else []:
+            with understood():
+                missing = destination.check(syncs) if syncs else []
+            if missing:
                 raise UserError("\n".join(missing))
 
         destinations = opened.destinations

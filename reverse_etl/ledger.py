@@ -372,7 +372,7 @@ class Ledger:
     ) -> None:
         """Write down what is about to be attempted, by (key, action)."""
         planned = [(self._next_delivery(run_id), key, action) for key, action in rows]
-        self._planned = {(sync, key): delivery_id for delivery_id, key, _ in planned}
+        self._planned |= {(sync, key): delivery_id for delivery_id, key, _ in planned}
         nobody = Touched()
         lines = []
         for delivery_id, key, action in planned:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 LOGGER = logging.getLogger("reverse_etl")
+LOGGER.addHandler(logging.NullHandler())  # who wants to hear adds a handler
 
 
 def event(name: str, level: int = logging.INFO, **fields: Any) -> None:

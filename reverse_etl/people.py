@@ -107,6 +107,7 @@ class People:
             touched += connection.execute(update(letters).where(told).values(message="")).rowcount
             s = schema.suppressions
             touched += connection.execute(delete(s).where(s.c.who.in_(names))).rowcount
+        self._database.overwrite()
         return touched
 
     def keep_receipts(self, request_id: str, lines: Sequence[tuple[str, str, str, str]]) -> None:

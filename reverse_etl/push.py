@@ -15,7 +15,7 @@ from tenacity.wait import wait_random_exponential
 
 from reverse_etl import log
 from reverse_etl.clock import Clock, utc_now
-from reverse_etl.destinations.base import Destination, Outcome
+from reverse_etl.destinations.base import Destination, Outcome, understood
 from reverse_etl.errors import Denied, DestinationFault, NotSent, Refused, Unknown, Unreachable
 from reverse_etl.ledger import Intent, Ledger, Settlement, Touched
 from reverse_etl.planner import Change, Plan
@@ -178,7 +178,8 @@ class Push:
         else:
             intents = self.ledger.intend_level(self.run_id, self._sync.id, rows, number)
         try:
-            outcomes = {o.key: o for o in self.destination.send(self._sync, batch)}
+            with understood():
+                outcomes = {o.key: o for o in self.destination.send(self._sync, batch)}
         except DestinationFault as fault:
             status = _status_of(fault, len(batch))
             words = scrubbed(str(fault), [c.payload for c in batch], self._sync)

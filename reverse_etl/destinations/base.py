@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
 
 from reverse_etl.configuration import DestinationConfig
-from reverse_etl.errors import Denied, UserError
+from reverse_etl.errors import Denied, Unknown, UserError
 from reverse_etl.planner import Change
 from reverse_etl.rate import Budgets, RateBudget, Window
 from reverse_etl.spec import Kind, Sync
@@ -185,6 +186,17 @@ class Destination(ABC):
             size += weight
         if batch:
             yield batch
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """An answer that lacks what its contract promises says nothing about the rows: raises Unknown.
+    Reading it fails in the ways of Python, wherever it is read."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        words = f"The answer is not as the tool's contract says ({type(error).__name__})."
+        raise Unknown(words, code="contract") from error
 
 
 def unsupported(destination: Destination, sync: Sync) -> str | None:

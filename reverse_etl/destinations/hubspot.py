@@ -28,7 +28,7 @@ from reverse_etl.destinations.base import (
     Status,
     unknown_option,
 )
-from reverse_etl.errors import Refused, UserError
+from reverse_etl.errors import Refused, Unknown, UserError
 from reverse_etl.http import HttpClient
 from reverse_etl.planner import Change
 from reverse_etl.rate import RateBudget, Window
@@ -265,7 +265,7 @@ class HubSpot(Destination):
         }
         path = f"/crm/lists/{VERSION}/{self._list_id(name, type_id)}/memberships/add-and-remove"
         answer = self._client.request("PUT", path, body).json()
-        missing = set(answer.get("recordIdsMissing", []))
+        missing = set(answer["recordIdsMissing"])
         outcomes = []
         for change in changes:
             failed = refused.get(change.identity)
@@ -305,7 +305,10 @@ class HubSpot(Destination):
             events.append(event)
         if events:
             path = f"/events/custom/{VERSION}/send/batch"
-            self._client.request("POST", path, {"inputs": events})
+            answer = self._client.request("POST", path, {"inputs": events})
+            if answer.status != 204:
+                words = f"HubSpot answers events with 204, and this was {answer.status}."
+                raise Unknown(words, code=str(answer.status))
         return outcomes
 
     # People
