@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from reverse_etl import log
@@ -45,6 +45,23 @@ class SyncResult:
     error: str = ""
     seconds: float = 0.0
     plan: str = ""
+
+    @classmethod
+    def of(cls, plan: Plan) -> SyncResult:
+        """What a plan comes to as long as nothing is sent."""
+        return cls(
+            sync=plan.sync.id,
+            model=plan.sync.model,
+            destination=plan.sync.destination.name,
+            kind=plan.sync.spec.kind,
+            planned=plan.size,
+            seen=0 if plan.held else len(plan.seen),
+            waiting=plan.waiting + plan.early,
+            held=plan.held,
+            baseline=plan.baseline,
+            reason=plan.reason,
+            plan=plan.id,
+        )
 
     @property
     def is_clean(self) -> bool:
@@ -181,22 +198,16 @@ class Dispatch:
 
     def _result(self, sent: _Sent) -> SyncResult:
         plan, tally = sent.planned.plan, sent.tally
-        outcomes = ("delivered", "rejected", "retryable", "unknown", "suppressed", "expired")
-        result = SyncResult(
-            sync=plan.sync.id,
-            model=plan.sync.model,
-            destination=plan.sync.destination.name,
-            kind=plan.sync.spec.kind,
-            planned=plan.size,
-            seen=len(plan.seen),
-            waiting=plan.waiting + plan.early,
-            held=plan.held,
-            baseline=plan.baseline,
-            reason=plan.reason,
+        result = replace(
+            SyncResult.of(plan),
             error=sent.error,
             seconds=round(sent.seconds, 3),
-            plan=plan.id,
-            **{name: tally[name] for name in outcomes},
+            delivered=tally["delivered"],
+            rejected=tally["rejected"],
+            retryable=tally["retryable"],
+            unknown=tally["unknown"],
+            suppressed=tally["suppressed"],
+            expired=tally["expired"],
         )
         log.event("synced", sync=result.sync, held=result.held, error=result.error, **dict(tally))
         return result

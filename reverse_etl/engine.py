@@ -112,6 +112,9 @@ class Engine:
                     for p in planned
                     if p.plan.sync.id in only and p.plan.rows is not None
                 ]
+            if any(p.is_ledger_lost for p in planned):
+                # no run is begun: it would be the one that this ledger knows
+                return [SyncResult.of(p.plan) for p in planned]
             return self._send(opened, planned, progress, is_partial=only is not None)
 
     def approve(self, plan_id: str, by: str) -> Plan:

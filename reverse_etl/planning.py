@@ -26,6 +26,7 @@ class Planned:
 
     plan: Plan
     upstream: Mapping[str, int]
+    is_ledger_lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Planning:
             plan = replace(plan, reason=f"{plan.reason}. Upstream: {moved}")
         if self.is_ledger_lost:
             plan = replace(plan, held=True, reason=LOST)
-        return Planned(plan, upstream)
+        return Planned(plan, upstream, self.is_ledger_lost)
 
     def _known(self, sync: Sync, destination: Destination, rows_before: int | None) -> Known:
         state = self.ledger.state(sync.id)

@@ -183,8 +183,8 @@ class SmallProject:
         self.model("triggers", name, sync, events_sql(name, count))
         self.run("delete from triggers.trigger_decisions where trigger_name = ?", name)
         self.run(
-            "insert into triggers.trigger_decisions select event_id, ?, ?, '' from"
-            f" triggers.{name}",
+            "insert into triggers.trigger_decisions (event_id, trigger_name, decision, reason)"
+            f" select event_id, ?, ?, '' from triggers.{name}",
             name,
             decision,
         )

@@ -11,7 +11,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -173,7 +173,7 @@ def agrees(story: Story) -> None:
 
     mails = [row[0] for row in rows("select message_id from mails")]
     assert len(mails) == len(set(mails)), "a mail was sent twice"
-    with sqlite3.connect(story.project.root / "data/ledger.db") as ledger:
+    with closing(sqlite3.connect(story.project.root / "data/ledger.db")) as ledger:
         assert ledger.execute("pragma integrity_check").fetchone() == ("ok",)
         states = dict(
             ledger.execute(

@@ -238,6 +238,22 @@ def test_a_file_that_is_no_ledger_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "ledger.db").read_bytes().startswith(b"something else")
 
 
+def test_a_second_ledger_of_this_process_leaves_the_locks_of_the_first(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """Closing any handle of a file drops a process's locks on it: another process would then think
+    itself alone, and take the log away that the first one still reads."""
+    sent(ledger, "a", "delivered")
+    Ledger(url(tmp_path)).close()
+    code = (
+        "from reverse_etl.ledger import Ledger\n"
+        f"other = Ledger({url(tmp_path)!r}); other.start_run(); other.close()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (tmp_path / "ledger.db-wal").exists()
+    assert ledger.problems() == []
+
+
 def test_two_processes_cannot_hold_one_sync(ledger: Ledger, tmp_path: Path) -> None:
     code = (
         "import sys, time; from reverse_etl.ledger import Ledger\n"
