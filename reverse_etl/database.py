@@ -291,8 +291,8 @@ def _engine(url: str) -> Engine:
     engine = create_engine(url)
     path = Path(engine.url.database or "")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Only where there is none: closing a file drops every lock that this process has on it, those of
-    # SQLite's other connections too.
+    # Only where there is none: closing a file drops every lock that this process has on it, those
+    # of SQLite's other connections too.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
@@ -316,8 +316,11 @@ def _engine(url: str) -> Engine:
 def _server(url: str) -> Engine:
     # many rows a round trip: a server may be far away
     batched = {"executemany_mode": "values_plus_batch"}
-    is_psycopg2 = make_url(url).get_driver_name() == "psycopg2"
-    return create_engine(url, pool_pre_ping=True, **(batched if is_psycopg2 else {}))
+    parsed = make_url(url)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg2")
+    is_psycopg2 = parsed.get_driver_name() == "psycopg2"
+    return create_engine(parsed, pool_pre_ping=True, **(batched if is_psycopg2 else {}))
 
 
 def _version(connection: Connection) -> int:

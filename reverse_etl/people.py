@@ -91,9 +91,10 @@ class People:
             ids = schema.external_ids
             touched += connection.execute(delete(ids).where(ids.c.key.in_(names))).rowcount
             erased = {"contact_id": None, "message": ""}
+            own = update(d).where(d.c.contact_id == contact_id).values(erased)
+            touched += connection.execute(own).rowcount
             said = or_(*(d.c.message.contains(word, autoescape=True) for word in names))
-            own = or_(d.c.contact_id == contact_id, said)
-            touched += connection.execute(update(d).where(own).values(erased)).rowcount
+            touched += connection.execute(update(d).where(said).values(message="")).rowcount
             level = update(d).where(keyed(d, names)).values(erased | {"key": ERASED})
             touched += connection.execute(level).rowcount
             b = schema.batches.c.packed_keys
