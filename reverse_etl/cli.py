@@ -1,4 +1,4 @@
-"""``reverse-etl``: plan, apply, status, sandbox.
+"""``reverse-etl``: plan, approve, apply, retry, and what became of it.
 
 Exit codes: 0 done, 1 some rows were rejected, are unknown or could not be sent, 2 a mistake
 somebody can fix, 3 held until a person decides.
@@ -6,22 +6,18 @@ somebody can fix, 3 held until a person decides.
 
 from __future__ import annotations
 
+import getpass
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-from rich.table import Table
 
+from reverse_etl import display
 from reverse_etl.background import SandboxProcess
+from reverse_etl.doctor import examine
 from reverse_etl.engine import Engine, SyncResult
 from reverse_etl.errors import UserError
-from reverse_etl.push import Progress
+from reverse_etl.planner import Plan
 from reverse_etl.settings import Settings
 from reverse_etl.status import read_status
 
@@ -30,7 +26,10 @@ DONE, INCOMPLETE, MISTAKE, HELD = 0, 1, 2, 3
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 Select = Annotated[
     list[str] | None,
-    typer.Option("--select", "-s", help="Sync, model or destination; * matches any part."),
+    typer.Option("--select", "--sync", "-s", help="Sync, model or destination; * for any part."),
+]
+Keys = Annotated[
+    list[str] | None, typer.Option("--key", "-k", help="Only this key: a contact, an event.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
@@ -40,35 +39,146 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"Error: {error}", style="red", markup=False
-        )
+        display.print_error(str(error))
         sys.exit(MISTAKE)
 
 
 @app.command()
 def plan(select: Select = None, as_json: AsJson = False) -> None:
-    """Show what each sync would change now. Sends nothing."""
-    plans = [plan.as_dict() for plan in Engine(Settings.from_environment()).plan(select)]
+    """Show what each sync would change now, and some rows of it. Sends nothing."""
+    plans = _engine().plan(select)
+    lines = [plan.as_dict() for plan in plans]
     if as_json:
-        return _print_json(plans)
-    columns = ("sync", "kind", "adds", "changes", "removes", "unchanged", "held", "reason")
-    return _print_table("Plan", columns, plans)
+        return display.print_json(lines)
+    columns = ("sync", "kind", "adds", "changes", "removes", "unchanged", "held", "reason", "plan")
+    display.print_table("Plan", columns, lines)
+    return display.print_lines([line for plan in plans for line in _previewed(plan)])
 
 
 @app.command()
-def apply(select: Select = None, as_json: AsJson = False) -> None:
+def apply(
+    select: Select = None,
+    plans: Annotated[
+        list[str] | None, typer.Option("--plan", help="Exactly this plan, by its id.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Send what the plan says. Held syncs are left alone."""
-    engine = Engine(Settings.from_environment())
-    with _progress() as show:
-        results = engine.apply(select, show)
-    lines = [result.as_dict() for result in results]
+    with display.progress() as show:
+        results = _engine().apply(select, show, plans=plans)
+    _show_results(results, as_json=as_json)
+
+
+@app.command()
+def approve(
+    plan_id: Annotated[str, typer.Argument(metavar="PLAN", help="As `plan` shows it.")] = "",
+    by: Annotated[str, typer.Option(help="Who agrees.")] = "",
+    lost_ledger: Annotated[
+        bool, typer.Option(help="Go on with a ledger that misses earlier runs.")
+    ] = False,
+) -> None:
+    """Agree to a held plan: to its very rows. `apply` then sends them, and nothing more."""
+    if lost_ledger:
+        was_lost = _engine().accept_lost_ledger()
+        said = "The next run is a first run: nothing fires." if was_lost else "It was not lost."
+        return display.print_lines([said])
+    if not plan_id:
+        raise UserError("Which plan? Give its id, as `reverse-etl plan` shows it.")
+    approved = _engine().approve(plan_id, by or getpass.getuser())
+    words = f"{approved.adds} adds, {approved.changes} changes, {approved.removes} removes"
+    send = f"Send with: reverse-etl apply -s {approved.sync.id}"
+    return display.print_lines([f"Approved for {approved.sync.id}: {words}.", send])
+
+
+@app.command()
+def retry(
+    select: Select = None,
+    keys: Keys = None,
+    unknown: Annotated[
+        bool, typer.Option(help="Also events of these keys whose outcome nobody knows.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send refused rows again now, without waiting for their next try."""
+    if unknown and not keys:
+        raise UserError("--unknown may reach somebody twice: name each event with --key.")
+    with display.progress() as show:
+        results = _engine().retry(select, keys, show, unknown=unknown)
+    _show_results(results, as_json=as_json)
+
+
+@app.command()
+def dismiss(
+    sync: Annotated[str, typer.Argument(help="destination/model")],
+    key: Annotated[str, typer.Argument(help="As `deliveries` shows it.")],
+) -> None:
+    """Let a refused row be until it changes, or an unknown event for good."""
+    if not _engine().dismiss(sync, key):
+        raise UserError(f"{sync} has no refused or unknown row {key}.")
+    display.print_lines([f"{sync}: {key} is left alone."])
+
+
+@app.command()
+def deliveries(
+    select: Select = None,
+    keys: Keys = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show attempts, newest first, with the tool's own words."""
+    found = _engine().deliveries(select, keys, limit)
     if as_json:
-        _print_json(lines)
+        return display.print_json(found)
+    columns = ("sync", "key", "action", "attempt", "status", "code", "message", "attempted_at")
+    return display.print_table("Deliveries", columns, found)
+
+
+@app.command()
+def explain(
+    who: Annotated[str, typer.Argument(help="A contact's e-mail address or id, or a customer.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell why somebody got what they got: from raw facts to the tool's answer."""
+    sections = _engine().explain(who)
+    if as_json:
+        return display.print_json([section.as_dict() for section in sections])
+    return display.print_lines(
+        [
+            line
+            for section in sections
+            for line in (section.title, *(f"  {told}" for told in section.lines), "")
+        ]
+    )
+
+
+@app.command()
+def erase(
+    who: Annotated[str, typer.Argument(help="A contact's e-mail address or id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Remove a person from every tool, the ledger, files and warehouse, for good."""
+    request_id, receipts = _engine().erase(who)
+    lines = [{"request": request_id, **vars(receipt)} for receipt in receipts]
+    if as_json:
+        display.print_json(lines)
     else:
-        columns = ("sync", "planned", "delivered", "rejected", "retryable", "unknown", "seen")
-        _print_table("Applied", (*columns, "held", "reason", "error"), lines)
-    raise typer.Exit(_exit_code(results))
+        columns = ("hop", "outcome", "code", "message")
+        display.print_table(f"Erasure {request_id}", columns, lines)
+    if not all(receipt.is_done for receipt in receipts):
+        raise typer.Exit(INCOMPLETE)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check configuration, models, warehouse, ledger and each tool's credentials. Sends nothing."""
+    findings = [vars(finding) for finding in examine(Settings.from_environment())]
+    if as_json:
+        display.print_json(findings)
+    else:
+        told = [{**f, "state": "wrong" if f["problem"] else "fine"} for f in findings]
+        display.print_table("Doctor", ("part", "state", "problem"), told)
+    if any(finding["problem"] for finding in findings):
+        raise typer.Exit(MISTAKE)
 
 
 @app.command()
@@ -76,9 +186,9 @@ def status(as_json: AsJson = False) -> None:
     """Show what the ledger remembers of every sync and destination."""
     known = read_status(Settings.from_environment())
     if as_json:
-        return _print_json(known)
+        return display.print_json(known)
     columns = ("sync", "acknowledged", "seen", "unknown", "delivered", "rejected", "dead_letters")
-    return _print_table("Ledger", (*columns, "last_run_at"), known["syncs"])
+    return display.print_table("Ledger", (*columns, "last_run_at"), known["syncs"])
 
 
 @app.command()
@@ -121,53 +231,31 @@ def _port(settings: Settings, variable: str, default: int) -> int:
     return int(text)
 
 
+def _engine() -> Engine:
+    return Engine(Settings.from_environment())
+
+
+def _previewed(plan: Plan) -> list[str]:
+    samples = [f"  {sample}" for sample in plan.samples()]
+    held = plan.held and plan.id
+    agree = [f"  to release it: reverse-etl approve {plan.id}"] if held else []
+    return [plan.sync.id, *samples, *agree] if samples or agree else []
+
+
+def _show_results(results: list[SyncResult], *, as_json: bool) -> None:
+    lines = [result.as_dict() for result in results]
+    if as_json:
+        display.print_json(lines)
+    else:
+        columns = ("sync", "planned", "delivered", "rejected", "retryable", "unknown", "seen")
+        display.print_table("Applied", (*columns, "held", "reason", "error"), lines)
+    raise typer.Exit(_exit_code(results))
+
+
 def _exit_code(results: list[SyncResult]) -> int:
     if not all(result.is_clean for result in results):
         return INCOMPLETE
     return HELD if any(result.held for result in results) else DONE
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
-
-
-def _print_table(title: str, columns: tuple[str, ...], lines: list[dict[str, Any]]) -> None:
-    table = Table(title=title)
-    for column in columns:
-        table.add_column(column.replace("_", " "), no_wrap=column == "sync")
-    for line in lines:
-        table.add_row(*(_cell(line[column]) for column in columns))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    return "" if value is None else str(value)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[Progress], None]]:
-    """Bars on a terminal, one JSON line per step elsewhere; always on stderr."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _log
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Bars(*columns, TimeRemainingColumn(), console=console) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(step: Progress) -> None:
-            if step.sync not in tasks:
-                tasks[step.sync] = bars.add_task(step.sync, total=step.total)
-            bars.update(tasks[step.sync], completed=step.done)
-
-        yield show
-
-
-def _log(step: Progress) -> None:
-    line = {"sync": step.sync, "done": step.done, "total": step.total}
-    sys.stderr.write(orjson.dumps(line).decode() + "\n")
 
 
 if __name__ == "__main__":

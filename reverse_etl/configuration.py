@@ -64,6 +64,10 @@ class DestinationConfig:
                 f"{self.origin}.base_url leaves this machine ({urlsplit(url).hostname}). Only "
                 "target prod may: use a loopback address here, or run with DBT_TARGET=prod."
             )
+        if url.startswith("http://") and not is_loopback(url):
+            raise UserError(
+                f"{self.origin}.base_url would send credentials in the clear. Use https://."
+            )
         return url.rstrip("/")
 
     def credential(self, key: str) -> str:

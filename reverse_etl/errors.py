@@ -9,6 +9,7 @@
         ├── NotSent          the tool did not take it: always safe to repeat
         │   ├── Unreachable  no connection at all
         │   └── RateLimited  refused for now; ``retry_after`` says how long
+        │       └── QuotaSpent   the account's calls of today are used up
         ├── Unknown          it may have been applied: repeat only what is idempotent
         ├── Refused          the tool read it and said no: some row in it is bad
         └── Denied           the tool does not accept us (credentials, permission, certificate)
@@ -50,6 +51,10 @@ class Unreachable(NotSent):
 
 class RateLimited(NotSent):
     """The tool asked for a pause."""
+
+
+class QuotaSpent(RateLimited):
+    """No call is left today; ``retry_after`` reaches to the next day (UTC)."""
 
 
 class Unknown(DestinationFault):

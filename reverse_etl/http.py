@@ -5,10 +5,9 @@ Payloads are never logged, and what a tool answers is trimmed and scrubbed befor
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
@@ -16,6 +15,8 @@ import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
+from reverse_etl import pacing
+from reverse_etl.addresses import PublicOnlyAdapter
 from reverse_etl.configuration import is_loopback
 from reverse_etl.errors import Denied, NotSent, RateLimited, Refused, Unknown, Unreachable
 from reverse_etl.rate import RateBudget
@@ -23,6 +24,7 @@ from reverse_etl.values import as_json
 
 CONNECT_SECONDS = 5.0
 LONGEST_MESSAGE = 400
+LARGEST_ANSWER = 64 * 1024 * 1024
 _TAKEN_BACK = frozenset({408, 423, 425, 477, 503})
 """Answers that say the request was not processed: HubSpot's 477 is a migration under way."""
 
@@ -44,7 +46,13 @@ class Answer:
 
 
 class HttpClient:
-    """One tool's API behind its base address. ``secrets`` never appear in an error."""
+    """One tool's API behind its base address.
+
+    ``secrets`` never appear in an error. ``read_seconds`` bounds the whole answer, not only its
+    first byte. ``learn`` reads the tool's headers about pace, by default the usual ones (see
+    pacing). ``renew`` is called once after a 401 and gives new headers, for tools whose tokens
+    expire. ``public_only`` refuses to talk to any address that is not on the public internet.
+    """
 
     def __init__(
         self,
@@ -55,18 +63,24 @@ class HttpClient:
         secrets: Sequence[str] = (),
         read_seconds: float = 30.0,
         connections: int = 8,
-        learn: Callable[[Mapping[str, str], RateBudget], None] | None = None,
+        learn: Callable[[Mapping[str, str], RateBudget], None] = pacing.learn,
+        renew: Callable[[], Mapping[str, str]] | None = None,
+        public_only: bool = False,
     ) -> None:
         self._base_url = base_url
         self._budget = budget
         self._secrets = [secret for secret in secrets if secret]
-        self._timeout = (CONNECT_SECONDS, read_seconds)
+        self._seconds = read_seconds
         self._learn = learn
+        self._renew = renew
         self._session = requests.Session()
         self._session.headers.update(headers or {})
-        self._session.trust_env = not is_loopback(base_url)  # a proxy would carry it elsewhere
+        self._session.auth = _as_given
+        # on this machine a proxy would carry it elsewhere, and hides where an address really leads
+        self._session.trust_env = not is_loopback(base_url) and not public_only
+        adapter = PublicOnlyAdapter if public_only else HTTPAdapter
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=connections))
+            self._session.mount(scheme, adapter(pool_maxsize=connections))
 
     def close(self) -> None:
         """Close idle connections."""
@@ -86,25 +100,36 @@ class HttpClient:
         given = dict(headers or {})
         if body is not None:
             given.setdefault("Content-Type", "application/json")
+        answer = self._call(method, path, body, given)
+        if answer.status == 401 and self._renew:
+            self._session.headers.update(self._renew())
+            answer = self._call(method, path, body, given)
+        self._check(answer)
+        return answer
+
+    def _call(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
         with self._budget.call():
-            response = self._exchange(method, path, body, given)
-        if self._learn:
-            self._learn(response.headers, self._budget)
-        self._check(response)
-        return Answer(response.status_code, response.headers, response.content)
+            answer = self._exchange(method, path, body, headers)
+        self._learn(answer.headers, self._budget)
+        return answer
 
     def _exchange(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
-    ) -> requests.Response:
+    ) -> Answer:
+        deadline = time.monotonic() + self._seconds
         try:
-            return self._session.request(
+            with self._session.request(
                 method,
                 self._base_url + path,
                 data=body,
                 headers=headers,
-                timeout=self._timeout,
+                timeout=(CONNECT_SECONDS, self._seconds),
                 allow_redirects=False,  # a redirect would carry the credentials along
-            )
+                stream=True,
+            ) as response:
+                return Answer(response.status_code, response.headers, _read(response, deadline))
         except requests.exceptions.SSLError:
             raise Denied("The tool's certificate is not valid.", code="tls") from None
         except requests.exceptions.ConnectTimeout:
@@ -113,19 +138,21 @@ class HttpClient:
             if _never_connected(error):
                 raise Unreachable("No connection could be made.", code="connect") from None
             raise Unknown("The connection broke before the answer.", code="reset") from None
-        except requests.exceptions.ReadTimeout:
+        except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError):
             raise Unknown("No answer within the time-out.", code="timeout") from None
-        except requests.exceptions.RequestException as error:
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             raise Unknown(f"No readable answer ({type(error).__name__}).", code="broken") from None
 
-    def _check(self, response: requests.Response) -> None:
-        status = response.status_code
+    def _check(self, answer: Answer) -> None:
+        status = answer.status
         if 200 <= status < 300:
             return
-        message, code, pause = self._shown(response), str(status), _retry_after(response)
+        message, code = self._shown(answer), str(status)
+        pause = pacing.pause_asked(answer.headers)
         if status == 429:
-            self._budget.pause(pause or 1.0)
-            raise RateLimited(message, code=code, retry_after=pause or 1.0)
+            pause = 1.0 if pause is None else pause
+            self._budget.pause(pause)
+            raise RateLimited(message, code=code, retry_after=pause)
         if status in _TAKEN_BACK:
             raise NotSent(message, code=code, retry_after=pause)
         if status in (401, 403):
@@ -136,17 +163,35 @@ class HttpClient:
             message = f"The tool redirects ({status}); redirects are not followed."
         raise Refused(message, code=code)
 
-    def _shown(self, response: requests.Response) -> str:
+    def _shown(self, answer: Answer) -> str:
         """The tool's own words, without line breaks and without what is ours to hide."""
-        text = response.text
+        text = answer.body.decode(errors="replace")
         try:
-            said = orjson.loads(text)
+            said = orjson.loads(answer.body)
             text = str(said.get("message") or said.get("error") or text)
         except (orjson.JSONDecodeError, AttributeError):
             pass
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return " ".join(text.split())[:LONGEST_MESSAGE] or f"HTTP {response.status_code}"
+        return " ".join(text.split())[:LONGEST_MESSAGE] or f"HTTP {answer.status}"
+
+
+def _read(response: requests.Response, deadline: float) -> bytes:
+    """The body as it comes in, piece by piece: a tool that drips is as late as one that waits."""
+    pieces, size = [], 0
+    while piece := response.raw.read1(65_536, decode_content=True):
+        pieces.append(piece)
+        size += len(piece)
+        if time.monotonic() > deadline:
+            raise Unknown("The answer did not end within the time-out.", code="timeout")
+        if size > LARGEST_ANSWER:
+            raise Unknown("The answer has no end.", code="size")
+    return b"".join(pieces)
+
+
+def _as_given(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Credentials come from the environment alone: requests would look for a .netrc file."""
+    return request
 
 
 def _never_connected(error: requests.exceptions.ConnectionError) -> bool:
@@ -154,18 +199,3 @@ def _never_connected(error: requests.exceptions.ConnectionError) -> bool:
     if isinstance(reason, urllib3.exceptions.MaxRetryError):
         reason = reason.reason
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """Retry-After in seconds: written as seconds or as an HTTP date."""
-    text = response.headers.get("Retry-After", "").strip()
-    if not text:
-        return None
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None

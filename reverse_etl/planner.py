@@ -6,35 +6,42 @@ the join run inside DuckDB, so that rows without a change cost no Python.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from reverse_etl.clock import as_instant
 from reverse_etl.errors import UserError
-from reverse_etl.spec import Sync
+from reverse_etl.samples import Sample
+from reverse_etl.spec import GROUP_MARK, Sync
+from reverse_etl.values import as_utc
+from reverse_etl.warehouse import EXPIRES_AT, NOT_BEFORE, Rows
 
-GROUP_MARK = "\x1f"
-"""Joins contact and group in a grouped segment's key: a control character no name contains."""
 DEFAULT_SHARE = 0.3
 SMALLEST_SHARED = 20
 """Shares of fewer rows than this say nothing, so they hold nothing."""
+_OWN = ("_key", "_action", "_fingerprint")
+_TIMES = (NOT_BEFORE, EXPIRES_AT)
+MOVING = "action in ('add', 'change', 'remove')"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Change:
-    """One row to send. A removal has no payload: the row is gone."""
+    """One row to send. A removal has no payload: the row is gone. ``expires_at``: a trigger's event
+    is not sent after it."""
 
     key: str
     action: str
     fingerprint: str
     payload: dict[str, Any]
+    expires_at: datetime | None = None
 
     @property
     def identity(self) -> str:
@@ -49,35 +56,55 @@ class Change:
 
 @dataclass(frozen=True)
 class Known:
-    """What the planner is told about a sync's past. ``repeatable``: a row may be sent twice."""
+    """What the planner is told about a sync's past. ``repeatable``: a row may be sent twice.
+
+    ``approved`` holds the rows a person agreed to (key, action, fingerprint), ``rows_before`` how
+    many the model had when the sync last ran through, ``revenue`` the customer and MRR of each
+    person, ``tombstones`` the salted hashes of people who were erased.
+    """
 
     acknowledged: pa.Table
     dead_letters: pa.Table
     is_baseline: bool
     repeatable: bool
     now: datetime
+    approved: pa.Table | None = None
+    rows_before: int | None = None
+    revenue: pa.Table | None = None
+    tombstones: Collection[str] = ()
+    salt: str = ""
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a sync would change now.
 
-    ``retrying`` (rows the tool refused before) is part of adds, changes and removes; ``waiting``
-    (refused, and not due yet) and ``unknown`` are not.
+    ``retrying`` (rows the tool refused before) is part of adds, changes and removes; not among them
+    are ``waiting`` (refused, and not due yet), ``unknown``, ``early`` and ``expired`` (a trigger's
+    events before and after their time) and ``erased`` (people who are not to come back).
     """
 
     sync: Sync
-    adds: int
-    changes: int
-    removes: int
-    unchanged: int
-    unknown: int
-    retrying: int
-    waiting: int
-    baseline: bool
-    held: bool
-    reason: str
-    digest: str
+    adds: int = 0
+    changes: int = 0
+    removes: int = 0
+    unchanged: int = 0
+    unknown: int = 0
+    retrying: int = 0
+    waiting: int = 0
+    early: int = 0
+    expired: int = 0
+    erased: int = 0
+    baseline: bool = False
+    held: bool = False
+    reason: str = ""
+    digest: str = ""
+    mrr: Decimal | None = None
+    """Monthly revenue of the customers that adds and removes touch, where a budget asks for it."""
+    row_count: int = 0
+    """Rows of the model."""
+    shrunk: bool = False
+    """Held because the model has lost rows."""
     seen: tuple[str, ...] = ()
     """A trigger's events of before its first run: recorded, never sent."""
     moot: tuple[str, ...] = ()
@@ -89,68 +116,118 @@ class Plan:
         """Rows that would travel."""
         return self.adds + self.changes + self.removes
 
+    @property
+    def id(self) -> str:
+        """What a person calls this very plan by."""
+        return self.digest[:12]
+
     def __iter__(self) -> Iterator[Change]:
         """The rows, in the order of their keys."""
         if self.rows is None:
             return
-        names = [name for name in self.rows.column_names if name not in _OWN]
+        names = [name for name in self.rows.column_names if name not in _OWN + _TIMES]
         for some in self.rows.to_batches(max_chunksize=5_000):
-            meta = (some.column(name).to_pylist() for name in _OWN)
-            payloads = some.select(names).to_pylist()
-            for key, action, fingerprint, payload in zip(*meta, payloads, strict=True):
-                yield Change(key, action, fingerprint, {} if action == "remove" else payload)
+            meta = [some.column(name).to_pylist() for name in _OWN]
+            columns = [some.column(name).to_pylist() for name in names]
+            expires: Sequence[datetime | None] = [None] * len(some)
+            if EXPIRES_AT in some.schema.names:
+                expires = [at and as_utc(at) for at in some.column(EXPIRES_AT).to_pylist()]
+            values = zip(*columns, strict=True) if columns else ((),) * len(some)
+            for key, action, fingerprint, row, until in zip(*meta, values, expires, strict=True):
+                payload = {} if action == "remove" else dict(zip(names, row, strict=True))
+                yield Change(key, action, fingerprint, payload, until)
+
+    def column(self, name: str) -> list[Any]:
+        """A column's values in the rows that would travel; empty where the model has none."""
+        if self.rows is None or name not in self.rows.column_names:
+            return []
+        values: list[Any] = self.rows.column(name).to_pylist()
+        return values
+
+    def identities(self) -> list[tuple[str, str, str]]:
+        """(key, action, fingerprint) of the rows that would travel."""
+        return list(zip(*(self.column(name) for name in _OWN), strict=True))
+
+    def split(self, keys: Collection[str]) -> tuple[Plan, Plan]:
+        """The rows of these keys, and the others. Only the first knows what else there was."""
+        if self.rows is None:
+            return self, replace(self, adds=0, changes=0, removes=0, rows=None)
+        chosen = pc.is_in(self.rows.column("_key"), pa.array(list(keys), pa.string()))
+        first, rest = self.rows.filter(chosen), self.rows.filter(pc.invert(chosen))
+        return self._of(first), self._of(rest)
+
+    def samples(self, count: int = 3) -> list[Sample]:
+        """Some rows of each action, as a person may see them: with ``pii`` masked."""
+        if self.rows is None:
+            return []
+        found = []
+        for action in ("add", "change", "remove"):
+            some = self.rows.filter(pc.equal(self.rows.column("_action"), action)).slice(0, count)
+            for row in self._of(some):
+                found.append(Sample.of(row.key, action, row.payload, self.sync))
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """The plan in figures, as ``plan --json`` prints it."""
+        figures = (
+            "adds changes removes unchanged held reason baseline unknown retrying waiting"
+            " early expired erased"
+        )
         return {
             "sync": self.sync.id,
             "model": self.sync.model,
             "destination": self.sync.destination.name,
             "kind": self.sync.spec.kind,
-            "adds": self.adds,
-            "changes": self.changes,
-            "removes": self.removes,
-            "unchanged": self.unchanged,
-            "held": self.held,
-            "reason": self.reason,
-            "baseline": self.baseline,
-            "unknown": self.unknown,
-            "retrying": self.retrying,
-            "waiting": self.waiting,
+            **{name: getattr(self, name) for name in figures.split()},
+            "mrr": None if self.mrr is None else str(self.mrr),
             "seen": len(self.seen),
+            "plan": self.id,
+            "samples": [sample.as_dict() for sample in self.samples()],
         }
 
+    def _of(self, rows: pa.Table) -> Plan:
+        counted = rows.column("_action").value_counts().to_pylist()
+        counts = {c["values"]: c["counts"] for c in counted}
+        return replace(
+            self,
+            adds=counts.get("add", 0),
+            changes=counts.get("change", 0),
+            removes=counts.get("remove", 0),
+            rows=rows,
+        )
 
-_OWN = ("_key", "_action", "_fingerprint")
 
-
-def plan_sync(sync: Sync, rows: pa.Table, sent: Sequence[str], known: Known) -> Plan:
-    """Compare rows with the ledger. ``sent`` names the columns the destination transmits.
+def plan_sync(sync: Sync, rows: Rows, sent: Sequence[str], known: Known) -> Plan:
+    """Compare rows with the ledger, where the rows lie: only what changed is taken out. ``sent``
+    names the columns the destination transmits.
 
     Raises UserError when the key is missing, null or not unique.
     """
-    with _memory().cursor() as connection:
-        connection.execute("set timezone = 'UTC'")
-        positions = pa.array(np.arange(rows.num_rows))
-        connection.register("model_rows", rows.append_column("_position", positions))
-        connection.register("acknowledged", known.acknowledged)
-        connection.register("dead_letters", known.dead_letters)
-        _check_key(connection, sync, rows)
-        connection.execute(_candidates(sync, rows, sent))
+    connection = rows.connection
+    connection.execute("set timezone = 'UTC'")
+    connection.register("acknowledged", known.acknowledged)
+    connection.register("dead_letters", known.dead_letters)
+    try:
+        _require_columns(sync, rows.schema.names)
+        connection.execute(_candidates(sync, rows.schema, sent, known))
+        _check_key(connection, sync)
         connection.execute(_compared(sync, known))
-        return _summary(connection, sync, known, rows)
+        return _summary(connection, sync, known)
+    except duckdb.Error as error:
+        words = str(error).splitlines()[0]
+        raise UserError(f"{sync.file}: the model's rows cannot be read: {words}") from None
 
 
 def baseline_of_trigger(sync: Sync, keys: Sequence[str]) -> Plan:
     """A trigger's first run: nothing fires, what happened so far is recorded as seen."""
     reason = f"first run: {len(keys)} past events are recorded as seen, none is sent"
-    return Plan(sync, 0, 0, 0, 0, 0, 0, 0, True, False, reason, "", seen=tuple(keys))
+    return Plan(sync, baseline=True, reason=reason, seen=tuple(keys))
 
 
 @cache
 def canary() -> str:
     """The fingerprint of fixed values of every type. It must never change for one ledger."""
-    with _memory().cursor() as connection:
+    with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         row = connection.sql(
             "select 1::bigint as a, 2.50::decimal(18, 2) as b, 0.1::double as c,"
@@ -159,35 +236,44 @@ def canary() -> str:
             " timestamptz '2026-01-31 01:02:03+09:00' as j, [1, 2] as k, 1e21::double as l"
         ).to_arrow_table()
         connection.register("fixed", row)
-        query = f"select {_fingerprint(row)} from fixed"  # noqa: S608
+        query = f"select {_fingerprint(list(row.schema))} from fixed"  # noqa: S608
         [(fingerprint,)] = connection.sql(query).fetchall()
     return str(fingerprint)
 
 
-@cache
-def _memory() -> duckdb.DuckDBPyConnection:
-    """One empty database for all plans of this process: making one costs more than a small plan.
-    Each plan has a cursor of its own, and with it its own views and temporary tables."""
-    return duckdb.connect()
-
-
-def _check_key(connection: duckdb.DuckDBPyConnection, sync: Sync, rows: pa.Table) -> None:
-    columns = [sync.spec.key] + ([sync.spec.group_key] if sync.spec.group_key else [])
-    for column, setting in zip(columns, ("key", "group_key"), strict=False):
-        if column not in rows.column_names:
+def _require_columns(sync: Sync, names: Sequence[str]) -> None:
+    for setting, column in (("key", sync.spec.key), ("group_key", sync.spec.group_key)):
+        if column and column not in names:
             raise UserError(
                 f"{sync.file}: meta.sync.{setting}: the model has no column {column!r}. "
-                f"Its columns: {', '.join(rows.column_names)}."
+                f"Its columns: {', '.join(names)}."
             )
-        nulls = rows.column(column).null_count
-        if nulls:
-            raise UserError(
-                f"{sync.file}: meta.sync.{setting}: {column} is null in {nulls} of "
-                f"{rows.num_rows} rows. Filter those rows out, or choose another key."
-            )
+
+
+def _check_key(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
+    columns = [sync.spec.key] + ([sync.spec.group_key] if sync.spec.group_key else [])
+    [(count, nulls, unreadable)] = connection.sql(
+        "select count(*), count(*) filter (key is null),"
+        " min(key) filter (contains(key, chr(29)) or contains(key, chr(30))) from candidates"
+    ).fetchall()
+    if unreadable:
+        raise UserError(
+            f"{sync.file}: meta.sync.key: {unreadable!r} contains a control character (29 or 30), "
+            "which the ledger needs for itself. Clean the key in the model."
+        )
+    if nulls:
+        for column, setting in zip(columns, ("key", "group_key"), strict=False):
+            [(own,)] = connection.sql(
+                f"select count(*) from model_rows where {_quoted(column)} is null"  # noqa: S608
+            ).fetchall()
+            if own:
+                raise UserError(
+                    f"{sync.file}: meta.sync.{setting}: {column} is null in {own} of "
+                    f"{count} rows. Filter those rows out, or choose another key."
+                )
     twice = connection.sql(
-        f"select {_key(sync)} as key, count(*) as times from model_rows"  # noqa: S608
-        " group by 1 having count(*) > 1 order by 1 limit 1"
+        "select key, count(*) as times from candidates group by key having count(*) > 1"
+        " order by key limit 1"
     ).fetchall()
     if twice:
         raise UserError(
@@ -197,32 +283,58 @@ def _check_key(connection: duckdb.DuckDBPyConnection, sync: Sync, rows: pa.Table
         )
 
 
-def _candidates(sync: Sync, rows: pa.Table, sent: Sequence[str]) -> str:
-    fingerprint = _fingerprint(rows.select(sorted(set(sent) & set(rows.column_names))))
+def _candidates(sync: Sync, schema: pa.Schema, sent: Sequence[str], known: Known) -> str:
+    """The model's rows by key. ``hold``: why a row is not to be sent at all, whatever it says."""
+    fingerprint = _fingerprint([schema.field(n) for n in sorted(set(sent) & set(schema.names))])
+    now = f"timestamptz '{as_instant(known.now)}'"
+    reasons = []
+    if erased := _erased(schema.names, known):
+        reasons.append(f"when {erased} then 'erased'")
+    if EXPIRES_AT in schema.names:
+        reasons.append(f"when {EXPIRES_AT} <= {now} then 'expired'")
+        reasons.append(f"when {NOT_BEFORE} > {now} then 'early'")
+    hold = f"case {' '.join(reasons)} end" if reasons else "null::varchar"
     return (
-        f"create temp table candidates as select {_key(sync)} as key,"  # noqa: S608
-        f" {fingerprint} as fingerprint, _position as position from model_rows"
+        f"create temp table candidates as select {_key(sync)} as key, {hold} as hold,"  # noqa: S608
+        f" {fingerprint} as fingerprint from model_rows"
     )
+
+
+def _erased(names: Sequence[str], known: Known) -> str:
+    """SQL that is true for a row of somebody who was erased."""
+    if not known.tombstones:
+        return ""
+    listed = ", ".join(f"'{who}'" for who in known.tombstones)
+    people = {"contact_id": "{}::varchar", "email": "lower({}::varchar)"}
+    named = [
+        f"coalesce(sha256('{known.salt}' || {sql.format(_quoted(name))}) in ({listed}), false)"
+        for name, sql in people.items()
+        if name in names
+    ]
+    return f"({' or '.join(named)})" if named else ""
 
 
 def _compared(sync: Sync, known: Known) -> str:
     """One row per key of either side, with what should happen to it and how it was refused."""
     spec = sync.spec
     if spec.kind == "trigger":
+        again = "coalesce(c.hold, 'add')" if known.repeatable else "'unknown'"
         # An event is sent once: whatever the ledger knows about it settles the question.
         action = (
             "case when c.key is null and a.state in ('unknown', 'pending') then 'unknown'"
             " when c.key is null then 'gone'"
-            " when a.key is null then 'add'"
-            f" when a.state = 'pending' then '{'add' if known.repeatable else 'unknown'}'"
+            " when a.key is null then coalesce(c.hold, 'add')"
+            f" when a.state = 'pending' then {again}"
             " when a.state = 'unknown' then 'unknown' else 'unchanged' end"
         )
     else:
         removed = "remove" if spec.kind == "segment" or spec.removal != "ignore" else "gone"
         action = (
             f"case when c.key is null then '{removed}'"
-            " when a.state = 'acknowledged' and a.fingerprint = c.fingerprint then 'unchanged'"
-            " when a.acknowledged_at is null then 'add' else 'change' end"
+            " when c.hold is not null then c.hold"
+            " when a.state in ('acknowledged', 'dismissed') and a.fingerprint = c.fingerprint"
+            " then 'unchanged'"
+            " when coalesce(a.is_there, '') = '' then 'add' else 'change' end"
         )
     return f"""
         create temp table compared as
@@ -230,7 +342,6 @@ def _compared(sync: Sync, known: Known) -> str:
             select
                 coalesce(c.key, a.key) as key,
                 coalesce(c.fingerprint, '') as fingerprint,
-                c.position,
                 {action} as action
             from candidates as c full join acknowledged as a on a.key = c.key
         )
@@ -243,88 +354,131 @@ def _compared(sync: Sync, known: Known) -> str:
     """  # noqa: S608
 
 
-def _summary(
-    connection: duckdb.DuckDBPyConnection, sync: Sync, known: Known, rows: pa.Table
-) -> Plan:
-    moving = "action in ('add', 'change', 'remove')"
-    [found] = connection.sql(
-        f"""select
-            count(*) filter (action = 'add' and not is_waiting),
-            count(*) filter (action = 'change' and not is_waiting),
-            count(*) filter (action = 'remove' and not is_waiting),
-            count(*) filter (action = 'unchanged'),
-            count(*) filter (action = 'unknown'),
-            count(*) filter ({moving} and was_refused and not is_waiting),
-            count(*) filter ({moving} and is_waiting),
-            coalesce(md5(string_agg(key || action || fingerprint, ' ' order by key)
-                filter ({moving} and not is_waiting)), '')
-        from compared"""  # noqa: S608
+def _summary(connection: duckdb.DuckDBPyConnection, sync: Sync, known: Known) -> Plan:
+    now_moving = f"{MOVING} and not is_waiting"
+    counts = {"retrying": f"{now_moving} and was_refused", "waiting": f"{MOVING} and is_waiting"}
+    for figure in ("unchanged", "unknown", "early", "expired", "erased"):
+        counts[figure] = f"action = '{figure}'"
+    for figure, action in (("adds", "add"), ("changes", "change"), ("removes", "remove")):
+        counts[figure] = f"action = '{action}' and not is_waiting"
+    counted = ", ".join(f"count(*) filter ({where})" for where in counts.values())
+    [found] = connection.sql(f"select {counted} from compared").fetchall()  # noqa: S608
+    figures = dict(zip(counts, found, strict=True))
+    connection.execute(
+        "create temp table moving as select key, action, fingerprint from compared"  # noqa: S608
+        f" where {now_moving} order by key"
+    )
+    [(digest,)] = connection.sql(
+        "select md5(? || string_agg(key || action || fingerprint, ' ' order by key)) from moving",
+        params=[sync.id],
     ).fetchall()
-    adds, changes, removes, unchanged, unknown, retrying, waiting, digest = found
-    moved = connection.sql(
-        "select key as _key, action as _action, fingerprint as _fingerprint, position"  # noqa: S608
-        f" from compared where {moving} and not is_waiting order by key"
+    payload = connection.sql(
+        "select moving.key as _key, moving.action as _action, moving.fingerprint as _fingerprint,"  # noqa: S608
+        f" model_rows.* from moving left join model_rows on {_key(sync)} = moving.key"
+        " order by moving.key"
     ).to_arrow_table()
-    payload = rows.take(moved.column("position"))  # a removal has no position: its row is null
-    for name in reversed(_OWN):
-        payload = payload.add_column(0, name, moved.column(name))
+    [(row_count,)] = connection.sql("select count(*) from candidates").fetchall()
     moot = connection.sql(
         "select key from dead_letters where key not in"  # noqa: S608
-        f" (select key from compared where {moving})"
+        f" (select key from compared where {MOVING})"
     ).fetchall()
-    held, reason = _judged(sync, known, adds, removes, rows.num_rows)
-    return Plan(
+    plan = Plan(
         sync=sync,
-        adds=adds,
-        changes=changes,
-        removes=removes,
-        unchanged=unchanged,
-        unknown=unknown,
-        retrying=retrying,
-        waiting=waiting,
+        **figures,
+        row_count=row_count,
         baseline=known.is_baseline,
-        held=held,
-        reason=reason or _in_words(known, adds + changes + removes, unknown, waiting),
-        digest=digest,
+        digest=digest or "",
+        mrr=_mrr(connection, sync, payload, known),
         moot=tuple(key for (key,) in moot),
         rows=payload,
     )
+    reason, shrunk = _judged(plan, known, row_count)
+    if reason and _is_approved(connection, known):
+        return replace(plan, reason=f"approved although {reason}")
+    return replace(plan, held=bool(reason), shrunk=shrunk, reason=reason or _in_words(plan))
 
 
-def _judged(sync: Sync, known: Known, adds: int, removes: int, row_count: int) -> tuple[bool, str]:
-    """Whether the plan is within its budget, and in words why not."""
-    spec, moved = sync.spec, adds + removes
+def _mrr(
+    connection: duckdb.DuckDBPyConnection, sync: Sync, moving: pa.Table, known: Known
+) -> Decimal | None:
+    """Each customer counts once, however many of their contacts are added or removed."""
+    if sync.spec.budget.mrr is None:
+        return None
+    if known.revenue is None:
+        raise UserError(
+            f"{sync.file}: meta.sync.budget.mrr needs marts.customers with customer_id and mrr, "
+            "which the warehouse does not have. Build it, or remove the budget."
+        )
+    connection.register("moving_rows", moving)
+    connection.register("revenue", known.revenue)
+    own = "customer_id" in moving.column_names
+    person = "coalesce(customer_id::varchar, split_part(_key, chr(31), 1))" if own else ""
+    [(mrr,)] = connection.sql(
+        "select coalesce(sum(mrr), 0)::decimal(18, 2) from (select distinct customer_id, mrr"  # noqa: S608
+        " from revenue where person in (select"
+        f" {person or 'split_part(_key, chr(31), 1)'} from moving_rows"
+        " where _action <> 'change'))"
+    ).fetchall()
+    return Decimal(mrr)
+
+
+def _is_approved(connection: duckdb.DuckDBPyConnection, known: Known) -> bool:
+    """Whether a person agreed to every row: to this plan, or to one of which this is the rest."""
+    if known.approved is None or not known.approved.num_rows:
+        return False
+    connection.register("approved", known.approved)
+    [(foreign,)] = connection.sql(
+        "select count(*) from moving anti join approved using (key, action, fingerprint)"
+    ).fetchall()
+    return not foreign
+
+
+def _judged(plan: Plan, known: Known, row_count: int) -> tuple[str, bool]:
+    """Why a plan is beyond its budget, empty where it is within; and whether the model shrank."""
+    sync, spec, moved = plan.sync, plan.sync.spec, plan.adds + plan.removes
     fix = f"Check the model, or raise meta.sync.budget in {sync.file}"
     counted = known.acknowledged.column("state").value_counts().to_pylist()
     already = sum(c["counts"] for c in counted if c["values"] in ("acknowledged", "seen"))
     if spec.budget.rows is not None and moved > spec.budget.rows:
-        return True, f"{moved} rows exceed the budget of {spec.budget.rows}. {fix}"
+        words = f"{moved} rows exceed the budget of {spec.budget.rows}. {fix}"
+        return words, plan.removes > plan.adds
+    if plan.mrr is not None and plan.mrr > Decimal(str(spec.budget.mrr)):
+        words = f"its customers pay {plan.mrr} a month, the budget is {spec.budget.mrr}. {fix}"
+        return words, plan.removes > plan.adds
     if known.is_baseline:
-        return False, ""
+        return "", False
     if spec.kind == "trigger":
         share = spec.budget.share  # most triggers are rare: no share is assumed for them
     else:
         share = DEFAULT_SHARE if spec.budget.share is None else spec.budget.share
         if not row_count and already:
-            return True, f"the model is empty, the destination has {already} rows. {fix}"
+            return f"the model is empty, the destination has {already} rows. {fix}", True
+        before = known.rows_before or 0
+        if before >= SMALLEST_SHARED and before - row_count > share * before:
+            return f"the model has {row_count} rows, it had {before} before. {fix}", True
     if share is not None and already >= SMALLEST_SHARED and moved > share * already:
-        return True, (
-            f"{adds} adds and {removes} removes are {moved / already:.0%} of {already} rows, "
-            f"the budget is {share:.0%}. {fix}"
-        )
-    return False, ""
+        return (
+            f"{plan.adds} adds and {plan.removes} removes are {moved / already:.0%} of {already} "
+            f"rows, the budget is {share:.0%}. {fix}"
+        ), plan.removes > plan.adds
+    return "", False
 
 
-def _in_words(known: Known, moving: int, unknown: int, waiting: int) -> str:
+def _in_words(plan: Plan) -> str:
     parts = []
-    if known.is_baseline:
+    if plan.baseline:
         parts.append("first run: all rows are sent, no share budget applies")
-    elif not moving:
+    elif not plan.size:
         parts.append("nothing changed")
-    if waiting:
-        parts.append(f"{waiting} refused rows wait for their next try")
-    if unknown:
-        parts.append(f"{unknown} outcomes are unknown and are not repeated")
+    for count, words in (
+        (plan.waiting, "refused rows wait for their next try"),
+        (plan.unknown, "outcomes are unknown and are not repeated"),
+        (plan.early, "events wait for their time"),
+        (plan.expired, "events came too late to be sent"),
+        (plan.erased, "rows are of people who were erased"),
+    ):
+        if count:
+            parts.append(f"{count} {words}")
     return "; ".join(parts)
 
 
@@ -334,12 +488,12 @@ def _key(sync: Sync) -> str:
     return f"{key} || chr(31) || {_quoted(group)}::varchar" if group else key
 
 
-def _fingerprint(rows: pa.Table) -> str:
+def _fingerprint(columns: Sequence[pa.Field]) -> str:
     """SQL for the md5 of all columns. Each value carries its column and its length, so that no two
     rows are written alike and null differs from empty."""
     parts = [
         f"'{name.replace(chr(39), chr(39) * 2)}' || coalesce(strlen({text}) || ':' || {text}, '-')"
-        for name, text in ((f.name, _text(f)) for f in rows.schema)
+        for name, text in ((f.name, _text(f)) for f in columns)
     ]
     return f"md5(concat({', '.join(parts)}))" if parts else "''"
 

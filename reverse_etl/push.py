@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -11,10 +13,13 @@ from dataclasses import dataclass, field
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
-from reverse_etl.destinations.base import Destination, Outcome
+from reverse_etl import log
+from reverse_etl.clock import Clock, utc_now
+from reverse_etl.destinations.base import Destination, Outcome, understood
 from reverse_etl.errors import Denied, DestinationFault, NotSent, Refused, Unknown, Unreachable
 from reverse_etl.ledger import Intent, Ledger, Settlement, Touched
 from reverse_etl.planner import Change, Plan
+from reverse_etl.samples import scrubbed
 
 FAILURES_IN_A_ROW = 3
 """So many batches without an answer, and the tool counts as out of order for this run."""
@@ -54,18 +59,30 @@ class Retries:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a sync is, in rows."""
+    """How far a sync is, in rows; ``quota`` calls are left to the account today, where known."""
 
     sync: str
     done: int
     total: int
+    seconds: float = 0.0
+    quota: int | None = None
+
+    @property
+    def rate(self) -> float:
+        """Rows a second so far."""
+        return self.done / self.seconds if self.seconds else 0.0
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the end at this rate."""
+        return (self.total - self.done) / self.rate if self.rate else None
 
 
 @dataclass
 class Push:
-    """Sends one plan. ``tally`` counts rows by their last status, ``suppressed`` among them;
-    ``failure`` says why the push stopped early, if it did, and ``is_down`` that no other sync of
-    the destination would fare better."""
+    """Sends one plan, or a part of one. ``tally`` counts rows by their last status, ``suppressed``
+    and ``expired`` among them; ``failure`` says why the push stopped early, if it did, and
+    ``is_down`` that no other sync of the destination would fare better."""
 
     plan: Plan
     destination: Destination
@@ -73,19 +90,27 @@ class Push:
     run_id: str
     retries: Retries
     progress: Callable[[Progress], None]
+    clock: Clock = utc_now
     tally: Counter[str] = field(default_factory=Counter)
+    total: int = 0
     failure: str = ""
     is_down: bool = False
 
     def __post_init__(self) -> None:
         self._sync = self.plan.sync
+        self._is_trigger = self._sync.spec.kind == "trigger"
         self._repeatable = self.destination.is_repeatable(self._sync)
         self._mutex = threading.Lock()
         self._failures_in_a_row = 0
+        self._started = time.monotonic()
 
     def run(self) -> None:
         """Send every batch, as many at a time as the destination allows."""
         kind = self._sync.spec.kind
+        if self._is_trigger and self.plan.size:
+            touched = {change.key: _touched(change) for change in self.plan}
+            rows = [(key, action) for key, action, _ in self.plan.identities()]
+            self.ledger.plan_deliveries(self.run_id, self._sync.id, rows, touched)
         batches = self.destination.batches(kind, self.plan)
         workers = self.destination.limits(kind).concurrency
         with ThreadPoolExecutor(workers, thread_name_prefix=self._sync.id) as pool:
@@ -107,18 +132,20 @@ class Push:
 
     def _deliver(self, batch: Sequence[Change]) -> None:
         if not self.failure:
-            self._isolate(self._contactable(batch))
+            self._isolate(self._sendable(batch) if self._is_trigger else batch)
 
-    def _contactable(self, batch: Sequence[Change]) -> Sequence[Change]:
-        """A trigger's rows without people who opted out since the decision was made."""
-        if self._sync.spec.kind != "trigger":
-            return batch
+    def _sendable(self, batch: Sequence[Change]) -> Sequence[Change]:
+        """A trigger's rows without people who opted out since the decision was made, and without
+        what has become too late meanwhile."""
+        now = self.clock()
+        late = [c for c in batch if c.expires_at is not None and c.expires_at <= now]
         suppressed = self.ledger.suppressed({who for change in batch for who in _people(change)})
-        stopped = [change for change in batch if suppressed.intersection(_people(change))]
-        if stopped:
-            self.ledger.record_suppressed(self._sync.id, [change.key for change in stopped])
-            self._count(Counter(suppressed=len(stopped)))
-        return [change for change in batch if change not in stopped]
+        stopped = [c for c in batch if c not in late and suppressed.intersection(_people(c))]
+        for state, changes in (("expired", late), ("suppressed", stopped)):
+            if changes:
+                self.ledger.record_unsent(self._sync.id, [c.key for c in changes], state)
+                self._count(Counter({state: len(changes)}))
+        return [change for change in batch if change not in late and change not in stopped]
 
     def _isolate(self, batch: Sequence[Change]) -> None:
         """Send a batch; one that is refused as a whole is halved until the bad row stands alone."""
@@ -145,46 +172,72 @@ class Push:
     def _attempt(self, batch: Sequence[Change], number: int) -> Counter[str]:
         """One request between its intent and its outcome, both in the ledger."""
         rows = [(change.key, change.action, change.fingerprint) for change in batch]
-        is_trigger = self._sync.spec.kind == "trigger"
-        touched = {change.key: _touched(change) for change in batch if is_trigger}
-        intents = self.ledger.intend(self.run_id, self._sync.id, rows, number, touched)
+        if self._is_trigger:
+            touched = {change.key: _touched(change) for change in batch}
+            intents = self.ledger.intend(self.run_id, self._sync.id, rows, number, touched)
+        else:
+            intents = self.ledger.intend_level(self.run_id, self._sync.id, rows, number)
         try:
-            outcomes = {o.key: o for o in self.destination.send(self._sync, batch)}
+            with understood():
+                outcomes = {o.key: o for o in self.destination.send(self._sync, batch)}
         except DestinationFault as fault:
             status = _status_of(fault, len(batch))
-            self._settle([Settlement(i, status, fault.code, str(fault)) for i in intents])
+            words = scrubbed(str(fault), [c.payload for c in batch], self._sync)
+            self._settle([Settlement(i, status, fault.code, words) for i in intents])
+            log.event(
+                "batch failed",
+                logging.WARNING,
+                sync=self._sync.id,
+                rows=len(batch),
+                attempt=number,
+                outcome=status,
+                code=fault.code,
+            )
             raise
-        settlements = [_settled(intent, outcomes.get(intent.key)) for intent in intents]
+        settlements = [
+            self._settled(intent, change, outcomes.get(intent.key))
+            for intent, change in zip(intents, batch, strict=True)
+        ]
         self._settle(settlements)
         return Counter(settlement.status for settlement in settlements)
 
     def _settle(self, settlements: Sequence[Settlement]) -> None:
-        self.ledger.settle(self._sync.id, settlements, repeatable=self._repeatable)
+        if self._is_trigger:
+            self.ledger.settle(self._sync.id, settlements, repeatable=self._repeatable)
+        else:
+            self.ledger.settle_level(self._sync.id, settlements)
 
     def _note(self, fault: DestinationFault) -> None:
         """Stop when there is no point in going on."""
         with self._mutex:
             self._failures_in_a_row += 1
-            self.is_down = isinstance(fault, Denied | Unreachable)
+            pause = fault.retry_after or 0.0
+            self.is_down = (
+                isinstance(fault, Denied | Unreachable) or pause > self.retries.longest_pause
+            )
             if self.is_down or self._failures_in_a_row >= FAILURES_IN_A_ROW:
-                self.failure = f"{fault.code}: {fault}" if fault.code else str(fault)
+                words = scrubbed(str(fault), (), self._sync)
+                self.failure = f"{fault.code}: {words}" if fault.code else words
 
     def _count(self, counts: Counter[str]) -> None:
         with self._mutex:
             self.tally.update(counts)
-            self.progress(Progress(self._sync.id, self.tally.total(), self.plan.size))
+            seconds = time.monotonic() - self._started
+            quota = self.destination.budgets.remaining_today(self.destination.account)
+            done, total = self.tally.total(), self.total or self.plan.size
+            self.progress(Progress(self._sync.id, done, total, seconds, quota))
+
+    def _settled(self, intent: Intent, change: Change, outcome: Outcome | None) -> Settlement:
+        if outcome is None:
+            return Settlement(intent, "unknown", "silent", "The tool said nothing about this row.")
+        words = outcome.message and scrubbed(outcome.message, [change.payload], self._sync)
+        return Settlement(intent, outcome.status, outcome.code, words)
 
 
 def _status_of(fault: DestinationFault, rows: int) -> str:
     if isinstance(fault, Refused):
         return "rejected" if rows == 1 else "retryable"
     return "unknown" if isinstance(fault, Unknown) else "retryable"
-
-
-def _settled(intent: Intent, outcome: Outcome | None) -> Settlement:
-    if outcome is None:
-        return Settlement(intent, "unknown", "silent", "The tool said nothing about this row.")
-    return Settlement(intent, outcome.status, outcome.code, outcome.message)
 
 
 def _touched(change: Change) -> Touched:

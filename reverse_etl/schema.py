@@ -1,24 +1,11 @@
-"""The ledger's tables and how an older ledger becomes a current one.
+"""The ledger's tables. How an older ledger becomes a current one is in migrations.
 
 Instants are ISO 8601 text in UTC, so that SQLite and Postgres store and sort the same thing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from sqlalchemy import (
-    Boolean,
-    Column,
-    Connection,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    inspect,
-)
+from sqlalchemy import Boolean, Column, Index, Integer, MetaData, Numeric, String, Table, Text
 
 tables = MetaData()
 
@@ -45,8 +32,10 @@ acknowledged = Table(
     Column("sync", String, primary_key=True),
     Column("key", String, primary_key=True),
     Column("fingerprint", String, nullable=False),
-    Column("state", String, nullable=False),  # acknowledged seen pending unknown suppressed
+    # acknowledged seen pending unknown suppressed expired dismissed
+    Column("state", String, nullable=False),
     Column("acknowledged_at", String),
+    sqlite_with_rowid=False,
 )
 
 external_ids = Table(
@@ -56,8 +45,11 @@ external_ids = Table(
     Column("object", String, primary_key=True),
     Column("key", String, primary_key=True),
     Column("external_id", String, nullable=False),
+    sqlite_with_rowid=False,
 )
 
+# One row an attempt. Ids sort by time. A trigger's events are written down as planned when their
+# run begins. Of levels, which may be sent twice and are many, only what was not delivered is here.
 deliveries = Table(
     "deliveries",
     tables,
@@ -69,13 +61,35 @@ deliveries = Table(
     Column("contact_id", String),
     Column("action", String, nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("status", String, nullable=False),  # attempted delivered rejected retryable unknown
-    Column("code", String, nullable=False, default=""),
-    Column("message", Text, nullable=False, default=""),
+    # planned attempted delivered rejected retryable unknown
+    Column("status", String, nullable=False),
+    Column("code", String, nullable=False, server_default=""),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("attempted_at", String),
+    Column("settled_at", String),
+    sqlite_with_rowid=False,
+)
+Index("deliveries_by_key", deliveries.c.sync, deliveries.c.key)
+_open = deliveries.c.status.in_(("planned", "attempted"))
+Index("deliveries_open", deliveries.c.sync, sqlite_where=_open, postgresql_where=_open)
+
+# Attempts of levels, a request a row: ``packed_keys`` holds what is in it while it is open, and
+# what of it was delivered afterwards; see packing.
+batches = Table(
+    "batches",
+    tables,
+    Column("batch_id", String, primary_key=True),
+    Column("run_id", String, nullable=False),
+    Column("sync", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("status", String, nullable=False),  # attempted delivered
+    Column("rows", Integer, nullable=False),
+    Column("packed_keys", Text, nullable=False),
     Column("attempted_at", String, nullable=False),
     Column("settled_at", String),
 )
-Index("deliveries_by_sync", deliveries.c.sync, deliveries.c.status)
+_asked = batches.c.status == "attempted"
+Index("batches_open", batches.c.sync, sqlite_where=_asked, postgresql_where=_asked)
 
 dead_letters = Table(
     "dead_letters",
@@ -90,6 +104,24 @@ dead_letters = Table(
     Column("next_retry_at", String, nullable=False),
 )
 
+# Calls of an account in a day (UTC), set aside before they are made.
+quotas = Table(
+    "quotas",
+    tables,
+    Column("account", String, primary_key=True),
+    Column("day", String, primary_key=True),
+    Column("used", Integer, nullable=False),
+    Column("allowed", Integer),  # as the tool told it on that day
+)
+
+# Until when a tool takes no calls, where it asked for a pause longer than a run waits.
+pauses = Table(
+    "pauses",
+    tables,
+    Column("account", String, primary_key=True),
+    Column("paused_until", String, nullable=False),
+)
+
 suppressions = Table(
     "suppressions",
     tables,
@@ -97,6 +129,26 @@ suppressions = Table(
     Column("reason", String, nullable=False),
     Column("source", String, nullable=False),
     Column("suppressed_at", String, nullable=False),
+)
+
+# People who were erased, as salted hashes: enough to know them again, not enough to name them.
+tombstones = Table(
+    "tombstones",
+    tables,
+    Column("who", String, primary_key=True),
+    Column("erased_at", String, nullable=False),
+)
+
+# What became of an erasure at each hop: a tool, the ledger, a file, a table.
+receipts = Table(
+    "receipts",
+    tables,
+    Column("request_id", String, primary_key=True),
+    Column("hop", String, primary_key=True),
+    Column("outcome", String, nullable=False),
+    Column("code", String, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("settled_at", String, nullable=False),
 )
 
 runs = Table(
@@ -116,6 +168,7 @@ plans = Table(
     Column("adds", Integer, nullable=False),
     Column("changes", Integer, nullable=False),
     Column("removes", Integer, nullable=False),
+    Column("mrr", Numeric(18, 2)),
     Column("held", Boolean, nullable=False),
     Column("reason", Text, nullable=False),
 )
@@ -127,21 +180,26 @@ approvals = Table(
     Column("digest", String, primary_key=True),
     Column("approved_by", String, nullable=False),
     Column("approved_at", String, nullable=False),
+    Column("used_at", String),
 )
 
+# The rows of an approved plan until it has been carried out: what is left of it after a crash is
+# part of it, and nothing else is.
+approved_rows = Table(
+    "approved_rows",
+    tables,
+    Column("sync", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("action", String, nullable=False),
+    Column("fingerprint", String, nullable=False),
+    sqlite_with_rowid=False,
+)
 
-def _first_schema(connection: Connection) -> None:
-    tables.create_all(connection)
-
-
-def _deliveries_name_people(connection: Connection) -> None:
-    there = {column["name"] for column in inspect(connection).get_columns("deliveries")}
-    for name in ("customer_id", "contact_id"):
-        if name not in there:  # a ledger born today has them
-            connection.exec_driver_sql(f"alter table deliveries add column {name} varchar")
-
-
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first_schema, _deliveries_name_people)
-"""Step n brings a ledger from version n to n + 1. Steps are never edited once released."""
-
-VERSION = len(MIGRATIONS)
+# Rows of a sync's model and of all that it is made of, when the sync last ran through.
+upstream_rows = Table(
+    "upstream_rows",
+    tables,
+    Column("sync", String, primary_key=True),
+    Column("relation", String, primary_key=True),
+    Column("rows", Integer, nullable=False),
+)

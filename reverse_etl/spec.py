@@ -5,18 +5,20 @@ dbt carries ``meta`` into its manifest without reading it; everything about it i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reverse_etl.configuration import Configuration, DestinationConfig
 from reverse_etl.errors import UserError
 
+GROUP_MARK = "\x1f"
+"""Joins contact and group in a grouped segment's key: a control character no name contains."""
 Kind = Literal["profile", "segment", "trigger"]
 _FIELDS_OF: dict[Kind, frozenset[str]] = {
     "profile": frozenset({"destinations", "on_removal", "mode"}),
@@ -33,6 +35,8 @@ class Budget(BaseModel):
     rows: int | None = Field(default=None, ge=0)
     share: float | None = Field(default=None, ge=0, le=1)
     """Part of what the destination already has, 0 to 1."""
+    mrr: float | None = Field(default=None, ge=0)
+    """Monthly revenue of the customers touched, in the reporting currency."""
 
 
 class SyncSpec(BaseModel):
@@ -92,6 +96,10 @@ class Sync:
     """As declared beside the model, until the warehouse has told the real ones."""
     spec: SyncSpec
     destination: DestinationConfig
+    node: str = ""
+    """The model's id in dbt's manifest."""
+    open_columns: frozenset[str] = frozenset()
+    """Described and not tagged ``pii``: what a preview may show."""
 
     @property
     def id(self) -> str:
@@ -135,22 +143,31 @@ class Sync:
         )
 
 
-def load_syncs(manifest_path: Path, configuration: Configuration) -> list[Sync]:
-    """Every sync the manifest declares, sorted by id. Raises UserError naming file, key and fix."""
+def read_manifest(manifest_path: Path, configuration: Configuration) -> Mapping[str, Any]:
+    """dbt's manifest: ``nodes`` and ``sources`` by their ids. Raises UserError naming the fix."""
     try:
-        manifest = json.loads(manifest_path.read_text())
-        nodes: Mapping[str, Mapping[str, Any]] = manifest["nodes"]
+        manifest = orjson.loads(manifest_path.read_bytes())
+        return {"sources": {}, **manifest, "nodes": manifest["nodes"]}
     except FileNotFoundError:
         raise UserError(
             f"{configuration.settings.shown(manifest_path)} does not exist: run `make demo` or "
             "`dbt parse` first."
         ) from None
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
+    except (orjson.JSONDecodeError, KeyError, TypeError):
         raise UserError(
             f"{configuration.settings.shown(manifest_path)} is not a dbt manifest: run `dbt parse`."
         ) from None
-    models = (node for node in nodes.values() if node["resource_type"] == "model")
-    syncs = [sync for node in models for sync in _syncs_of(node, configuration)]
+
+
+def load_syncs(manifest_path: Path, configuration: Configuration) -> list[Sync]:
+    """Every sync the manifest declares, sorted by id. Raises UserError naming file, key and fix."""
+    nodes: Mapping[str, Mapping[str, Any]] = read_manifest(manifest_path, configuration)["nodes"]
+    syncs = [
+        sync
+        for identity, node in nodes.items()
+        if node["resource_type"] == "model"
+        for sync in _syncs_of(identity, node, configuration)
+    ]
     return sorted(syncs, key=lambda sync: sync.id)
 
 
@@ -165,7 +182,9 @@ def selected(syncs: list[Sync], patterns: list[str] | None) -> list[Sync]:
     return [sync for sync in syncs if any(sync.matches(pattern) for pattern in patterns)]
 
 
-def _syncs_of(node: Mapping[str, Any], configuration: Configuration) -> Iterator[Sync]:
+def _syncs_of(
+    identity: str, node: Mapping[str, Any], configuration: Configuration
+) -> Iterator[Sync]:
     meta = (node.get("config") or {}).get("meta") or {}
     if "sync" not in meta:
         return
@@ -180,7 +199,16 @@ def _syncs_of(node: Mapping[str, Any], configuration: Configuration) -> Iterator
             columns=tuple(node.get("columns") or {}),
             spec=spec,
             destination=destination,
+            node=identity,
+            open_columns=frozenset(
+                name for name, column in (node.get("columns") or {}).items() if not _is_pii(column)
+            ),
         )
+
+
+def _is_pii(column: Mapping[str, Any]) -> bool:
+    config = column.get("config") or {}
+    return "pii" in (column.get("tags") or []) or "pii" in (config.get("tags") or [])
 
 
 def _spec(written: Any, file: str) -> SyncSpec:

@@ -11,15 +11,21 @@ def _of_row(table: Table) -> ColumnElement[bool]:
     return and_(table.c.sync == bindparam("of_sync"), table.c.key == bindparam("of_key"))
 
 
+OF_ROW = ("of_sync", "of_key")
 SETTLE = (
     update(schema.deliveries)
     .where(schema.deliveries.c.delivery_id == bindparam("id"))
     .values(
         status=bindparam("to"),
-        code=bindparam("code"),
+        code=bindparam("said"),
         message=bindparam("why"),
         settled_at=bindparam("at"),
     )
+)
+END_BATCH = (
+    update(schema.batches)
+    .where(schema.batches.c.batch_id == bindparam("id"))
+    .values(status=bindparam("to"), settled_at=bindparam("at"))
 )
 DROP_ACKNOWLEDGED = delete(schema.acknowledged).where(_of_row(schema.acknowledged))
 DROP_DEAD_LETTER = delete(schema.dead_letters).where(_of_row(schema.dead_letters))

@@ -9,9 +9,8 @@ from reverse_etl import schema
 from reverse_etl.configuration import load_configuration
 from reverse_etl.destinations import implementation
 from reverse_etl.ledger import Ledger
-from reverse_etl.planner import GROUP_MARK
 from reverse_etl.settings import Settings
-from reverse_etl.spec import Sync, load_syncs
+from reverse_etl.spec import GROUP_MARK, Sync, load_syncs
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
@@ -29,6 +28,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
 
 
 def _syncs(ledger: Ledger, syncs: list[Sync]) -> list[dict[str, Any]]:
+    sent = ledger.level_rows()
     states = ledger.counts(schema.acknowledged, schema.acknowledged.c.state)
     outcomes = ledger.counts(schema.deliveries, schema.deliveries.c.status)
     letters = ledger.counts(schema.dead_letters, schema.dead_letters.c.action)
@@ -45,7 +45,7 @@ def _syncs(ledger: Ledger, syncs: list[Sync]) -> list[dict[str, Any]]:
                 "seen": state.get("seen", 0),
                 "suppressed": state.get("suppressed", 0),
                 "unknown": state.get("unknown", 0) + state.get("pending", 0),
-                "delivered": outcome.get("delivered", 0),
+                "delivered": outcome.get("delivered", 0) + sent.get(sync.id, 0),
                 "rejected": outcome.get("rejected", 0),
                 "retryable": outcome.get("retryable", 0),
                 "dead_letters": sum(letters.get(sync.id, {}).values()),

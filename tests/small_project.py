@@ -49,7 +49,7 @@ class SmallProject:
     sandbox: Sandbox | None = None
     environment: dict[str, str] = field(default_factory=dict)
     nodes: dict[str, Any] = field(default_factory=dict)
-    now: datetime = datetime(2026, 10, 28, 9, tzinfo=UTC)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))  # as its processes have it
     retries: Retries = FAST
 
     def __post_init__(self) -> None:
@@ -183,8 +183,8 @@ class SmallProject:
         self.model("triggers", name, sync, events_sql(name, count))
         self.run("delete from triggers.trigger_decisions where trigger_name = ?", name)
         self.run(
-            "insert into triggers.trigger_decisions select event_id, ?, ?, '' from"
-            f" triggers.{name}",
+            "insert into triggers.trigger_decisions (event_id, trigger_name, decision, reason)"
+            f" select event_id, ?, ?, '' from triggers.{name}",
             name,
             decision,
         )

@@ -316,7 +316,7 @@ def test_a_held_plan_sends_nothing_until_that_very_plan_is_approved(
     assert (held.held, held.delivered) == (True, 0)
     assert sandbox.counts()["hubspot"]["lists"] == {"Champions": 30}
     plan = project.plan()["hubspot/seg_champions"]
-    project.ledger.approve(plan.sync.id, plan.digest, "somebody")
+    project.engine.approve(plan.id, "somebody")
     assert project.apply()["hubspot/seg_champions"].delivered == 20
     assert sandbox.counts()["hubspot"]["lists"] == {"Champions": 10}
 

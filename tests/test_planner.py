@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 
 from reverse_etl.configuration import DestinationConfig
 from reverse_etl.errors import UserError
+from reverse_etl.packing import RECORD, UNIT
 from reverse_etl.planner import GROUP_MARK, Known, Plan, baseline_of_trigger, canary, plan_sync
 from reverse_etl.spec import Sync, SyncSpec
+from reverse_etl.warehouse import Rows
 
 NOW = datetime(2026, 10, 28, tzinfo=UTC)
 LATER, EARLIER = (
     f"{NOW + timedelta(hours=hours):%Y-%m-%dT%H:00:00.000000+00:00}" for hours in (1, -1)
 )
-TEXTS = ("key", "fingerprint", "state", "acknowledged_at")
+TEXTS = ("key", "fingerprint", "state", "is_there")
 
 
 def a_sync(**spec: Any) -> Sync:
@@ -42,7 +44,7 @@ def known(
 ) -> Known:
     """``acknowledged``: fingerprint and state by key. ``refused``: fingerprint and next retry."""
     there = [
-        dict(zip(TEXTS, (key, fingerprint, state, EARLIER), strict=True))
+        dict(zip(TEXTS, (key, fingerprint, state, "yes"), strict=True))
         for key, (fingerprint, state) in (acknowledged or {}).items()
     ]
     letters = [
@@ -62,7 +64,7 @@ def known(
 
 
 def planned(rows: pa.Table, past: Known, **spec: Any) -> Plan:
-    return plan_sync(a_sync(**spec), rows, rows.column_names, past)
+    return plan_sync(a_sync(**spec), Rows.of(rows), rows.column_names, past)
 
 
 def fingerprints(rows: pa.Table) -> dict[str, str]:
@@ -75,7 +77,9 @@ def rows_of(values: Mapping[str, str | None]) -> pa.Table:
 
 
 states = st.dictionaries(
-    st.text(st.characters(exclude_characters=f"\0{GROUP_MARK}", codec="utf-8"), min_size=1),
+    st.text(
+        st.characters(exclude_characters=f"\0{GROUP_MARK}{UNIT}{RECORD}", codec="utf-8"), min_size=1
+    ),
     st.none() | st.text(st.characters(exclude_characters="\0", codec="utf-8")),
     max_size=12,
 )
@@ -145,6 +149,12 @@ def test_the_canary_is_what_it_was() -> None:
 def test_a_key_that_identifies_nothing_is_refused(keys: list[str | None], told: str) -> None:
     with pytest.raises(UserError, match=rf"m\.sql: meta\.sync\.key: .*{told}"):
         planned(pa.table({"id": keys}), known())
+
+
+@pytest.mark.parametrize("mark", [UNIT, RECORD])
+def test_a_key_that_the_ledger_could_not_read_back_is_refused(mark: str) -> None:
+    with pytest.raises(UserError, match="control character"):
+        planned(rows_of({"fine": "1", f"a{mark}b": "2"}), known())
 
 
 def test_a_key_that_is_no_column_lists_the_columns() -> None:

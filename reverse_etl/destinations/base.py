@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
 
 from reverse_etl.configuration import DestinationConfig
-from reverse_etl.errors import Denied, UserError
+from reverse_etl.errors import Denied, Unknown, UserError
 from reverse_etl.planner import Change
-from reverse_etl.rate import Window
+from reverse_etl.rate import Budgets, RateBudget, Window
 from reverse_etl.spec import Kind, Sync
 from reverse_etl.values import as_json
 
@@ -31,7 +32,8 @@ again as properties of the event."""
 class Limits:
     """What one call may hold, and how calls may follow each other.
 
-    ``batch_bytes`` is measured on the rows' JSON; ``timeout`` is seconds until an answer.
+    ``batch_bytes`` is measured on the rows' JSON; ``timeout`` is seconds until an answer; ``daily``
+    is calls in a day (UTC), None where the tool declares none.
     """
 
     batch_rows: int = 1
@@ -39,6 +41,7 @@ class Limits:
     windows: tuple[Window, ...] = ()
     concurrency: int = 1
     timeout: float = 30.0
+    daily: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class Destination(ABC):
     def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
         self.config = config
         self.ids = ids
+        self.budgets = Budgets()
+        """The engine puts the run's own here, so that destinations of one account share a pace."""
 
     @abstractmethod
     def limits(self, kind: Kind) -> Limits:
@@ -112,6 +117,11 @@ class Destination(ABC):
         Also asks for every credential: raises UserError when one is not set. Writes nothing.
         """
         return []
+
+    def verify(self, syncs: Sequence[Sync]) -> list[str]:
+        """As ``check``, for a person who asks whether all is well: also tries what ``check`` leaves
+        until something is sent, such as a login. Writes nothing."""
+        return self.check(syncs)
 
     def erase(self, people: Sequence[Person]) -> list[Outcome]:
         """Remove people from the tool for good; an outcome per contact_id. Somebody the tool does
@@ -140,6 +150,16 @@ class Destination(ABC):
         count, so that a sandbox may move."""
         host = urlsplit(self.config.base_url).hostname if self.config.url else ""
         return f"{self.config.type}:{host}"
+
+    @property
+    def budget(self) -> RateBudget:
+        """The account's pace: one for all its syncs, and for all destinations of that account."""
+        return self.budget_of("")
+
+    def budget_of(self, part: str, kind: Kind = "profile") -> RateBudget:
+        """The pace of a part of the API that has limits of its own, those of ``kind``."""
+        limits = self.limits(kind)
+        return self.budgets.budget(self.account, part, limits.windows, limits.daily)
 
     def sent_columns(self, sync: Sync) -> Sequence[str]:
         """The columns that reach the tool: a change in any other is no change."""
@@ -170,6 +190,17 @@ class Destination(ABC):
             size += weight
         if batch:
             yield batch
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """An answer that lacks what its contract promises says nothing about the rows: raises Unknown.
+    Reading it fails in the ways of Python, wherever it is read."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        words = f"The answer is not as the tool's contract says ({type(error).__name__})."
+        raise Unknown(words, code="contract") from error
 
 
 def unsupported(destination: Destination, sync: Sync) -> str | None:

@@ -24,10 +24,11 @@ from reverse_etl.destinations.base import (
     ExternalIds,
     Limits,
     Outcome,
+    Person,
     Status,
     unknown_option,
 )
-from reverse_etl.errors import Refused, UserError
+from reverse_etl.errors import Refused, Unknown, UserError
 from reverse_etl.http import HttpClient
 from reverse_etl.planner import Change
 from reverse_etl.rate import RateBudget, Window
@@ -37,12 +38,20 @@ from reverse_etl.values import as_text
 VERSION = "2026-09"
 _OBJECTS = {"contact": ("contacts", "0-1"), "customer": ("companies", "0-2")}
 _CALLS_IN_10_S = {"free": 100, "starter": 100, "professional": 190, "enterprise": 190, "addon": 250}
+_CALLS_A_DAY = {
+    "free": 250_000,
+    "starter": 250_000,
+    "professional": 650_000,
+    "enterprise": 1_000_000,
+    "addon": 2_000_000,
+}
 _ROWS: dict[Kind, int] = {"profile": 100, "segment": 1_000, "trigger": 500}
 _RECORDS_A_CALL = 100
 _REPEATABLE_CATEGORIES = frozenset({"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE"})
 _LIMIT_HEADERS = tuple(
     f"X-HubSpot-RateLimit-{name}" for name in ("Max", "Interval-Milliseconds", "Remaining")
 )
+_DAILY_HEADERS = tuple(f"X-HubSpot-RateLimit-{name}" for name in ("Daily", "Daily-Remaining"))
 
 
 class HubSpot(Destination):
@@ -61,12 +70,14 @@ class HubSpot(Destination):
         self._lists_lock = threading.Lock()
 
     def limits(self, kind: Kind) -> Limits:
-        """100 records, 500 events or (our choice) 1,000 members a call; 190 calls in 10 s."""
+        """100 records, 500 events or (our choice) 1,000 members a call; calls in 10 s and a day
+        by tier, until the portal's headers tell its own."""
         tier = self.config.plan_tier or "professional"
         if tier not in _CALLS_IN_10_S:
             raise unknown_option(self.config, "plan_tier", tier, _CALLS_IN_10_S)
         window = Window(_CALLS_IN_10_S[tier], 10.0)
-        return Limits(batch_rows=_ROWS[kind], windows=(window,), concurrency=4)
+        daily = _CALLS_A_DAY[tier]
+        return Limits(batch_rows=_ROWS[kind], windows=(window,), concurrency=4, daily=daily)
 
     @property
     def account(self) -> str:
@@ -108,6 +119,12 @@ class HubSpot(Destination):
                 }
             missing += self._missing_of_object(sync, kind, properties[kind])
         return missing
+
+    def verify(self, syncs: Sequence[Sync]) -> list[str]:
+        """Also asks where no sync would: the token alone is tried then."""
+        if not any(sync.spec.kind != "trigger" for sync in syncs):
+            self._client.request("GET", f"/crm/properties/{VERSION}/contacts")
+        return self.check(syncs)
 
     def _missing_of_object(self, sync: Sync, kind: str, known: Mapping[str, bool]) -> list[str]:
         place = f"HubSpot: Settings > Properties > {kind.capitalize()}"
@@ -248,7 +265,7 @@ class HubSpot(Destination):
         }
         path = f"/crm/lists/{VERSION}/{self._list_id(name, type_id)}/memberships/add-and-remove"
         answer = self._client.request("PUT", path, body).json()
-        missing = set(answer.get("recordIdsMissing", []))
+        missing = set(answer["recordIdsMissing"])
         outcomes = []
         for change in changes:
             failed = refused.get(change.identity)
@@ -288,8 +305,46 @@ class HubSpot(Destination):
             events.append(event)
         if events:
             path = f"/events/custom/{VERSION}/send/batch"
-            self._client.request("POST", path, {"inputs": events})
+            answer = self._client.request("POST", path, {"inputs": events})
+            if answer.status != 204:
+                words = f"HubSpot answers events with 204, and this was {answer.status}."
+                raise Unknown(words, code=str(answer.status))
         return outcomes
+
+    # People
+
+    def erase(self, people: Sequence[Person]) -> list[Outcome]:
+        """GDPR deletion, by our external id and by address: HubSpot then keeps the address out."""
+        known = self.ids.external_ids(self.account, "contacts", [p.contact_id for p in people])
+        outcomes = []
+        for person in people:
+            asked = [{"objectId": known[person.contact_id]}] if person.contact_id in known else []
+            if person.email:
+                asked.append({"objectId": person.email, "idProperty": "email"})
+            found = [self._gdpr_delete(body) for body in asked]
+            code = "erased" if any(found) else "not there"
+            outcomes.append(Outcome(person.contact_id, "delivered", code))
+        return outcomes
+
+    def unsubscribe(self, people: Sequence[Person]) -> list[Outcome]:
+        """From every subscription and channel of the portal."""
+        addresses = [person.email for person in people if person.email]
+        path = f"/communication-preferences/{VERSION}/statuses/batch/unsubscribe-all?channel=EMAIL"
+        for start in range(0, len(addresses), _RECORDS_A_CALL):
+            body = {"inputs": addresses[start : start + _RECORDS_A_CALL]}
+            self._client.request("POST", path, body)
+        return [Outcome(person.contact_id, "delivered") for person in people]
+
+    def _gdpr_delete(self, body: Mapping[str, str]) -> bool:
+        """Whether the portal had somebody by that name."""
+        try:
+            path = f"/crm/objects/{VERSION}/contacts/gdpr-delete"
+            self._client.request("POST", path, dict(body))
+        except Refused as refused:
+            if refused.code != "404":
+                raise
+            return False
+        return True
 
     # The portal's own ids
 
@@ -353,7 +408,7 @@ class HubSpot(Destination):
         limits = self.limits("profile")
         return HttpClient(
             self.config.base_url,
-            RateBudget(limits.windows),
+            self.budget,
             headers={"Authorization": f"Bearer {token}"},
             secrets=[token],
             read_seconds=limits.timeout,
@@ -381,3 +436,6 @@ def _learn(headers: Mapping[str, str], budget: RateBudget) -> None:
     calls, milliseconds, remaining = (headers.get(name, "") for name in _LIMIT_HEADERS)
     if calls.isdigit() and milliseconds.isdigit() and remaining.isdigit():
         budget.learn(int(calls), int(milliseconds) / 1000, int(remaining))
+    daily, left = (headers.get(name, "") for name in _DAILY_HEADERS)
+    if daily.isdigit() and left.isdigit():
+        budget.learn_daily(int(daily), int(left))

@@ -13,7 +13,7 @@ from typing import BinaryIO, ClassVar
 
 import orjson
 
-from reverse_etl.destinations.base import Action, Destination, Limits, Outcome
+from reverse_etl.destinations.base import Action, Destination, Limits, Outcome, Person
 from reverse_etl.errors import NotSent
 from reverse_etl.planner import Change
 from reverse_etl.spec import Kind, Sync
@@ -49,6 +49,17 @@ class Outbox(Destination):
             raise NotSent(f"The outbox cannot be written: {error.strerror}.") from None
         return [Outcome(change.key, "delivered") for change in batch]
 
+    def erase(self, people: Sequence[Person]) -> list[Outcome]:
+        """Rewrite every file without the lines of these people, whole or not at all."""
+        names = {name for person in people for name in (person.contact_id, person.email) if name}
+        lines = 0
+        try:
+            for file in sorted(self._folder.glob("*.jsonl")):
+                lines += _rewritten(file, names)
+        except OSError as error:
+            raise NotSent(f"The outbox cannot be written: {error.strerror}.") from None
+        return [Outcome(p.contact_id, "delivered", "erased", f"{lines} lines") for p in people]
+
     def _append(self, file: Path, sync: Sync, batch: Sequence[Change]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
@@ -62,9 +73,33 @@ class Outbox(Destination):
             stream.flush()
             os.fsync(stream.fileno())
 
+    @property
+    def _folder(self) -> Path:
+        return self.config.project_root / str(self.config.option("directory", "data/outbox"))
+
     def _file(self, sync: Sync) -> Path:
-        folder = self.config.project_root / str(self.config.option("directory", "data/outbox"))
-        return folder / f"{sync.id.replace('/', '__')}.jsonl"
+        return self._folder / f"{sync.id.replace('/', '__')}.jsonl"
+
+
+def _rewritten(file: Path, names: set[str]) -> int:
+    """How many lines went."""
+    lines = file.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if not names.intersection(_named(line))]
+    if len(kept) < len(lines):
+        new = file.with_suffix(".new")
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as stream:
+            stream.writelines(kept)
+            stream.flush()
+            os.fsync(stream.fileno())
+        new.replace(file)
+    return len(lines) - len(kept)
+
+
+def _named(line: bytes) -> list[str]:
+    told = orjson.loads(line)
+    data = told.get("data", {})
+    return [str(told.get("key")), str(data.get("contact_id")), str(data.get("email")).lower()]
 
 
 def _cut_to_whole_lines(stream: BinaryIO) -> None:

@@ -26,7 +26,7 @@ from reverse_etl.destinations.base import Action, Destination, ExternalIds, Limi
 from reverse_etl.errors import Denied, NotSent, Unreachable, UserError
 from reverse_etl.mail import Letters, Sender, Undeliverable
 from reverse_etl.planner import Change
-from reverse_etl.rate import RateBudget, Window
+from reverse_etl.rate import Window
 from reverse_etl.spec import Kind, Sync
 
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
@@ -54,7 +54,7 @@ class Smtp(Destination):
 
     def check(self, syncs: Sequence[Sync]) -> list[str]:
         """Address, sender, key and templates; does not connect."""
-        _ = self._server, self._opt_out_key, self._budget
+        _ = self._server, self._opt_out_key, self.budget
         missing = []
         for sync in syncs:
             try:
@@ -64,6 +64,12 @@ class Smtp(Destination):
             absent = [c for c in ("event_id", "contact_id", "email") if c not in sync.columns]
             if absent:
                 missing.append(f"{sync.file}: a mail needs the column {', '.join(absent)}.")
+        return missing
+
+    def verify(self, syncs: Sequence[Sync]) -> list[str]:
+        """Also says hello to the server, with the login."""
+        missing = self.check(syncs)
+        self._connected()
         return missing
 
     def send(self, sync: Sync, batch: Sequence[Change]) -> list[Outcome]:
@@ -89,7 +95,7 @@ class Smtp(Destination):
             content = message.as_bytes()
         except Undeliverable as error:
             return Outcome(change.key, "rejected", "template", str(error))
-        with self._budget.call():
+        with self.budget.call():
             connection = self._connected()
             recipient = str(row["email"])
             try:
@@ -161,10 +167,6 @@ class Smtp(Destination):
                 "Use smtp+starttls:// or smtps://."
             )
         return parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme]
-
-    @cached_property
-    def _budget(self) -> RateBudget:
-        return RateBudget(self.limits("trigger").windows)
 
     @cached_property
     def _letters(self) -> Letters:

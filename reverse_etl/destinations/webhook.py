@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import ClassVar
 
-from reverse_etl.destinations.base import Action, Destination, Limits, Outcome
+from reverse_etl.destinations.base import Action, Destination, Limits, Outcome, Person
 from reverse_etl.errors import Refused, UserError
 from reverse_etl.http import HttpClient
 from reverse_etl.planner import Change
-from reverse_etl.rate import RateBudget, Window
+from reverse_etl.rate import Window
 from reverse_etl.spec import Kind, Sync
 from reverse_etl.values import as_json, as_text
 
@@ -29,7 +29,11 @@ PREFIX = "whsec_"
 
 
 class Webhook(Destination):
-    """One endpoint. Options: ``calls_per_second`` (default 50)."""
+    """One endpoint. Options: ``calls_per_second`` (default 50), ``allow_private_addresses``.
+
+    Off this machine an address must lead to the public internet: whoever may edit it could
+    otherwise reach what only this machine can.
+    """
 
     capabilities: ClassVar[Mapping[Kind, frozenset[Action]]] = {
         "profile": frozenset({"add", "change", "archive"}),
@@ -57,14 +61,36 @@ class Webhook(Destination):
         """See Destination."""
         return [self._post(sync, change) for change in batch]
 
+    def erase(self, people: Sequence[Person]) -> list[Outcome]:
+        """Tells the receiver, who keeps what it was sent: a message ``contact.erased``."""
+        return self._tell("contact.erased", people)
+
+    def unsubscribe(self, people: Sequence[Person]) -> list[Outcome]:
+        """A message ``contact.unsubscribed``."""
+        return self._tell("contact.unsubscribed", people)
+
+    def _tell(self, kind: str, people: Sequence[Person]) -> list[Outcome]:
+        outcomes = []
+        for person in people:
+            data = {"contact_id": person.contact_id, "email": person.email}
+            at = as_text(datetime.now(UTC))
+            body = as_json({"type": kind, "timestamp": at, "data": data})
+            told = f"{kind}\n{person.contact_id}\n{person.email}\n{at[:10]}"
+            webhook_id = hashlib.sha256(told.encode()).hexdigest()[:32]
+            outcomes.append(self._deliver(person.contact_id, webhook_id, body))
+        return outcomes
+
     def _post(self, sync: Sync, change: Change) -> Outcome:
         at = change.payload.get("occurred_at") or datetime.now(UTC)
         data = {**change.payload, "action": change.action, "key": change.identity}
         if change.group:
             data["group"] = change.group
         body = as_json({"type": _type(sync), "timestamp": as_text(at), "data": data})
-        now = str(int(time.time()))
         webhook_id = change.key if sync.spec.kind == "trigger" else _level_id(sync, change)
+        return self._deliver(change.key, webhook_id, body)
+
+    def _deliver(self, key: str, webhook_id: str, body: bytes) -> Outcome:
+        now = str(int(time.time()))
         signature = sign(self._key, webhook_id, now, body)
         headers = {
             "webhook-id": webhook_id,
@@ -77,8 +103,8 @@ class Webhook(Destination):
             words = str(refused)
             if refused.code == "410":
                 words = f"The receiver is gone and asks to disable this endpoint. {words}"
-            return Outcome(change.key, "rejected", refused.code, words)
-        return Outcome(change.key, "delivered")
+            return Outcome(key, "rejected", refused.code, words)
+        return Outcome(key, "delivered")
 
     @cached_property
     def _key(self) -> bytes:
@@ -99,9 +125,11 @@ class Webhook(Destination):
         limits = self.limits("trigger")
         return HttpClient(
             self.config.base_url,
-            RateBudget(limits.windows),
+            self.budget,
             secrets=[self.config.credential("secret")],
             read_seconds=limits.timeout,
+            public_only=self.config.is_production
+            and self.config.option("allow_private_addresses") is not True,
         )
 
 

@@ -214,6 +214,29 @@ class HubSpot:
             ),
         }
 
+    def spoil(self, path: str, body: bytes) -> tuple[bytes, Callable[[bytes], bytes]] | None:
+        """For the fault errors_inside: the upsert without every third record, and the answer that
+        names those as failed for now."""
+        if not path.endswith("/batch/upsert"):
+            return None
+        inputs = orjson.loads(body)["inputs"]
+        failed, kept = inputs[::3], [row for n, row in enumerate(inputs) if n % 3]
+
+        def amend(answer: bytes) -> bytes:
+            told = orjson.loads(answer)
+            errors = told.get("errors", []) + [
+                {
+                    "status": "error",
+                    "category": "INTERNAL_ERROR",
+                    "message": "a fault armed in the sandbox",
+                    "context": {"objectWriteTraceId": [row["objectWriteTraceId"]]},
+                }
+                for row in failed
+            ]
+            return orjson.dumps(told | {"errors": errors, "numErrors": len(errors)})
+
+        return orjson.dumps({"inputs": kept}), amend
+
     def forget(self) -> None:
         """The store has been emptied: so are definitions by API and the rate window."""
         self._window = RollingWindow(self._limit, self._clock)

@@ -154,11 +154,12 @@ class Sandbox:
             for vendor_type in vendor_types():
                 part = portal.get(vendor_type.name) or {}
                 limit = self._limits.get(vendor_type.name) or RateLimit(**part.get("limits", {}))
-                vendor = vendor_type(Context(self._store, part, limit, self._clock))
+                vendor = vendor_type(Context(self._store, part, limit, self._vendors_clock))
                 self._vendors[vendor_type.name] = vendor
-                gate = _Gate(vendor_type.name, Starlette(routes=vendor.routes()), self)
+                gate = _Gate(vendor_type.name, vendor, Starlette(routes=vendor.routes()), self)
                 mounts.append(Mount(f"/{vendor_type.name}", app=gate))
-            self._inbox = Inbox(self._store, portal.get("smtp") or {}, self._clock)
+            mail = portal.get("smtp") or {}
+            self._inbox = Inbox(self._store, mail, self._clock, self._faults)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             self._store.close()
             self._release()
@@ -180,6 +181,9 @@ class Sandbox:
             timeout_graceful_shutdown=2,
         )
         self._server = _Server(config)
+
+    def _vendors_clock(self) -> float:
+        return self._clock() + self._faults.skew
 
     def _release(self) -> None:
         for bound in self._sockets:
@@ -244,8 +248,8 @@ class Sandbox:
                     fault = Fault.model_validate_json(await request.body())
                 except ValueError as error:
                     return JSONResponse({"error": str(error)}, 400)
-                if fault.vendor not in self._vendors:
-                    known = ", ".join(self._vendors)
+                if fault.vendor not in (*self._vendors, "smtp"):
+                    known = ", ".join((*self._vendors, "smtp"))
                     return JSONResponse({"error": f"no vendor {fault.vendor!r}: {known}"}, 400)
                 self._faults.armed.append(fault)
             return JSONResponse([fault.model_dump() for fault in self._faults.armed])
@@ -293,8 +297,9 @@ class _Server(uvicorn.Server):
 class _Gate:
     """In front of every vendor: meets faults, keeps the request log."""
 
-    def __init__(self, name: str, app: ASGIApp, sandbox: Sandbox) -> None:
+    def __init__(self, name: str, vendor: Vendor, app: ASGIApp, sandbox: Sandbox) -> None:
         self._name = name
+        self._vendor = vendor
         self._app = app
         self._sandbox = sandbox
 
@@ -320,7 +325,9 @@ class _Gate:
             if fault is None:
                 await self._app(scope, receive, watched)
             else:
-                await self._sandbox.faults.serve(fault, self._app, scope, receive, watched, note)
+                await self._sandbox.faults.serve(
+                    fault, self._app, scope, receive, watched, note, self._vendor
+                )
         finally:
             if not logged:
                 log(0)

@@ -1,5 +1,8 @@
 """An SMTP inbox: accepts mail as a submission server does and keeps it.
 
+Faults (vendor `smtp`) meet a mail at its DATA: status (a 4yz or 5yz reply), reset_before and
+reset_after.
+
 RFC 5321 replies; SIZE (RFC 1870) is advertised, AUTH (RFC 4954) is offered and optional.
 """
 
@@ -14,13 +17,21 @@ from typing import Any, cast
 import orjson
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from reverse_etl.sandbox.faults import Connections, Faults
 from reverse_etl.sandbox.store import Store, instant
 
 
 class Inbox:
     """Stores every message whole and parsed, and refuses recipients as portal.yml says."""
 
-    def __init__(self, store: Store, portal: Mapping[str, Any], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        portal: Mapping[str, Any],
+        clock: Callable[[], float],
+        faults: Faults | None = None,
+    ) -> None:
+        self._faults = faults or Faults(Connections())
         # aiosmtpd warns on every login about its own attribute.
         logging.getLogger("mail.log").setLevel(logging.ERROR)
         self._store = store
@@ -65,6 +76,11 @@ class Inbox:
     async def handle_DATA(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
+        if fault := self._faults.take("smtp", "DATA"):
+            if fault.kind == "reset_before":
+                _hang_up(server)
+            if fault.kind in ("reset_before", "status"):
+                return f"{int(fault.value or 451)} 4.3.0 A fault armed in the sandbox"
         raw = cast(bytes, envelope.content)
         message = message_from_bytes(raw, policy=policy.default)
         headers = [[name, _header(message, name, value)] for name, value in message.raw_items()]
@@ -89,6 +105,8 @@ class Inbox:
                     instant(self._clock()),
                 ),
             )
+        if fault and fault.kind == "reset_after":
+            _hang_up(server)
         return f"250 2.0.0 OK: kept as {kept.lastrowid}"
 
     def counts(self) -> dict[str, Any]:
@@ -99,6 +117,10 @@ class Inbox:
             "by_sync": self._store.tally(by.format("sync")),
             "by_language": self._store.tally(by.format("language")),
         }
+
+
+def _hang_up(server: SMTP) -> None:
+    cast(asyncio.Transport, server.transport).abort()
 
 
 def _header(message: EmailMessage, name: str, raw: str = "") -> str:

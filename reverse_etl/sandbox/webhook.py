@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import sqlite3
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from starlette.routing import BaseRoute, Route
 from reverse_etl.sandbox.store import instant
 from reverse_etl.sandbox.vendor import Context
 
+ERASED = '{"data": {}}'
 _KEPT_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature", "content-type")
 
 
@@ -56,6 +58,8 @@ class Webhook:
             note.violation = "payload"
             return JSONResponse({"error": "a JSON object with type, timestamp, data"}, 400)
         with self._store.transaction() as db:
+            if kind == "contact.erased":
+                _erase(db, payload["data"])
             db.execute(
                 "insert into webhooks(endpoint, webhook_id, type, body, headers, received_at)"
                 " values (?, ?, ?, ?, ?, ?) on conflict (endpoint, webhook_id)"
@@ -64,7 +68,7 @@ class Webhook:
                     endpoint,
                     headers["webhook-id"],
                     kind,
-                    body.decode(),
+                    ERASED if kind == "contact.erased" else body.decode(),
                     orjson.dumps(headers).decode(),
                     instant(self._clock()),
                 ),
@@ -107,6 +111,16 @@ class Webhook:
 
     def forget(self) -> None:
         """Nothing is held in memory."""
+
+
+def _erase(db: sqlite3.Connection, person: dict[str, str]) -> None:
+    """A receiver that keeps its word: what it was sent about a person is emptied, the order too."""
+    for name in ("contact_id", "email"):
+        if person.get(name):
+            db.execute(
+                "update webhooks set body = ? where lower(json_extract(body, ?)) = lower(?)",
+                (ERASED, f"$.data.{name}", person[name]),
+            )
 
 
 VENDOR = Webhook
