@@ -53,18 +53,21 @@ class BuiltWarehouse:
                 *("--project-dir", str(self.project), "--profiles-dir", str(self.project)),
                 *("--vars", str(self.variables)),
             ],
-            env=os.environ
-            | {
-                "WAREHOUSE_PATH": str(self.file),
-                "AS_OF_DATE": day,
-                "DBT_TARGET_PATH": str(self.folder / "target"),
-            },
+            env=self.environment(day),
             cwd=self.project,
             capture_output=True,
             text=True,
             check=False,
         )
         assert finished.returncode == 0, finished.stdout + finished.stderr
+
+    def environment(self, day: str) -> dict[str, str]:
+        """The environment in which dbt builds this warehouse for a day."""
+        return dict(os.environ) | {
+            "WAREHOUSE_PATH": str(self.file),
+            "AS_OF_DATE": day,
+            "DBT_TARGET_PATH": str(self.folder / "target"),
+        }
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of a query, or the change it makes."""

@@ -1,0 +1,255 @@
+"""Over random histories nobody is written to too often, without consent, twice, or when held out."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.built_warehouse import BuiltWarehouse
+
+TRIGGERS = ["feature_unused", "health_dropped", "onboarding_low_usage"]
+FIRST_DAY, DAYS = date(2026, 3, 2), 21
+DEFERRALS = {"quiet_hours", "capped", "outranked", "human_in_touch"}
+CAPS = [
+    ("commercial", "contact_id", 2, 7),
+    ("commercial", "contact_id", 4, 30),
+    ("commercial", "customer_id", 12, 7),
+    ("service", "contact_id", 3, 7),
+    ("service", "customer_id", 20, 7),
+]
+CLASS_OF = {"feature_unused": "commercial", "onboarding_low_usage": "service"}
+
+UPSTREAM = """
+create schema if not exists marts; create schema if not exists triggers;
+create schema if not exists intermediate;
+create table marts.contacts (contact_id varchar, customer_id varchar, time_zone varchar,
+    country varchar, is_bounced boolean, is_unsubscribed boolean);
+create table marts.contact_consents (contact_id varchar, channel varchar, purpose varchar,
+    is_allowed boolean, basis varchar, stopped_by varchar);
+create table marts.customer_touch_plan (customer_id varchar, queue_status varchar);
+create table marts.touchpoints (customer_id varchar, contact_id varchar, is_commercial boolean,
+    direction varchar, channel varchar, source_name varchar, occurred_at timestamp);
+create table triggers.trigger_episodes (event_id varchar, is_silent boolean);
+create table triggers.trigger_decisions_history (event_id varchar, trigger_name varchar,
+    customer_id varchar, contact_id varchar, channel varchar, occurred_at timestamp,
+    decision varchar, reason varchar, decision_if_live varchar, send_not_before timestamp,
+    expires_at timestamp, decided_at timestamp, is_final boolean);
+"""
+TRIGGER_TABLE = """
+create table triggers.trg_{name} (event_id varchar, customer_id varchar, contact_id varchar,
+    occurred_at timestamp)
+"""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The project's own SQL for one day, run in DuckDB as often as a test likes."""
+
+    warehouse: Path
+    decisions: str
+    history: str
+
+    def on(self, sql: str, day: date) -> str:
+        """The SQL as the clock of that day would have compiled it."""
+        return sql.replace(str(FIRST_DAY), str(day))
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    built = BuiltWarehouse(tmp_path_factory.mktemp("decisions"))
+    built.folder.mkdir(exist_ok=True)
+    with duckdb.connect(str(built.file)) as connection:
+        connection.execute(UPSTREAM)
+        for name in TRIGGERS:
+            connection.execute(TRIGGER_TABLE.format(name=name))
+    built.variables["triggers"] = TRIGGERS
+    built.build(str(FIRST_DAY), "resource_type:seed")
+    texts = []
+    for model in ("trigger_decisions", "trigger_decisions_history"):
+        finished = subprocess.run(
+            [
+                str(Path(sys.executable).parent / "dbt"),
+                *("--quiet", "compile", "--select", model),
+                *("--project-dir", str(built.project), "--profiles-dir", str(built.project)),
+                *("--vars", str(built.variables)),
+            ],
+            env=built.environment(str(FIRST_DAY)),
+            cwd=built.project,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        file = next((built.folder / "target/compiled").rglob(f"{model}.sql"))
+        texts.append(file.read_text())
+    assert "trigger_decisions_history" in texts[0], "decisions remember what was decided before"
+    return Compiled(built.file, *texts)
+
+
+@dataclass
+class World:
+    """Customers, their contacts, what others send them, and the triggers that fire."""
+
+    connection: duckdb.DuckDBPyConnection
+    compiled: Compiled
+    random: random.Random
+
+    def people(self) -> None:
+        zones = ["Asia/Tokyo", "America/New_York", "Europe/Berlin", None]
+        for customer in range(6):
+            plan = self.random.choice(["in_touch", "waiting", None, None, None])
+            self._insert("marts.customer_touch_plan", (f"c{customer}", plan))
+            for number in range(4):
+                contact = f"c{customer}_{number}"
+                bounced, out = self.random.random() < 0.1, self.random.random() < 0.1
+                country = self.random.choice(["Japan", "Germany", None])
+                zone = self.random.choice(zones)
+                self._insert(
+                    "marts.contacts", (contact, f"c{customer}", zone, country, bounced, out)
+                )
+                for purpose in ("research", "onboarding"):
+                    allowed = self.random.random() < 0.8 and not bounced and not out
+                    stopped = "bounced" if bounced else "unsubscribed" if out else None
+                    basis = self.random.choice(["opt_in", "soft_opt_in", "contract"])
+                    self._insert(
+                        "marts.contact_consents",
+                        (contact, "email", purpose, allowed, basis, stopped),
+                    )
+
+    def live(self) -> Iterator[date]:
+        """Day after day: campaigns of others, new episodes, decisions, their memory."""
+        episodes: list[tuple[str, str, str, str | None, datetime]] = []
+        for offset in range(DAYS):
+            day = FIRST_DAY + timedelta(days=offset)
+            at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC).replace(tzinfo=None)
+            for _ in range(self.random.randrange(6)):
+                contact = f"c{self.random.randrange(6)}_{self.random.randrange(4)}"
+                self._insert(
+                    "marts.touchpoints",
+                    (contact[:2], contact, True, "outbound", "email", "hubspot", at),
+                )
+            for _ in range(self.random.randrange(14)):
+                trigger = self.random.choice(TRIGGERS)
+                contact = f"c{self.random.randrange(6)}_{self.random.randrange(4)}"
+                who = None if trigger == "health_dropped" else contact
+                event = f"{trigger}_{len(episodes)}"
+                episodes.append((trigger, event, contact[:2], who, at))
+                self._insert("triggers.trigger_episodes", (event, self.random.random() < 0.05))
+            for trigger in TRIGGERS:
+                self.connection.execute(f"delete from triggers.trg_{trigger}")
+            for trigger, event, customer, who, opened in episodes:
+                if opened > at - timedelta(days=7):
+                    self._insert(f"triggers.trg_{trigger}", (event, customer, who, opened))
+            yield day
+
+    def decide(self, day: date) -> dict[str, dict[str, Any]]:
+        """Build trigger_decisions, then append to its history; the decisions by event."""
+        sql = self.compiled.on(self.compiled.decisions, day)
+        self.connection.execute(f"create or replace table triggers.trigger_decisions as {sql}")
+        appended = self.compiled.on(self.compiled.history, day)
+        self.connection.execute(
+            f"insert into triggers.trigger_decisions_history by name {appended}"
+        )
+        rows = self.rows("select * from triggers.trigger_decisions")
+        return {row["event_id"]: row for row in rows}
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        cursor = self.connection.execute(sql)
+        names = [column[0] for column in cursor.description or []]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def _insert(self, table: str, values: tuple[Any, ...]) -> None:
+        places = ", ".join("?" for _ in values)
+        self.connection.execute(f"insert into {table} values ({places})", list(values))
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+def test_random_histories_keep_every_promise(compiled: Compiled, seed: int) -> None:
+    with duckdb.connect(str(compiled.warehouse)) as connection:
+        connection.execute("begin")
+        world = World(connection, compiled, random.Random(seed))
+        world.people()
+        final: dict[str, str] = {}
+        for day in world.live():
+            decided = world.decide(day)
+            again = world.decide(day)
+            assert decided == again, "building a day twice decides the same"
+            for event, row in decided.items():
+                if event in final:
+                    assert row["decision"] == final[event], "what is final stays"
+                if row["is_final"]:
+                    final[event] = row["decision"]
+                assert row["is_final"] == (row["decision"] not in DEFERRALS)
+        _check(world)
+        connection.execute("rollback")
+
+
+def _check(world: World) -> None:
+    history = world.rows("select * from triggers.trigger_decisions_history")
+    sent = [row for row in history if row["decision"] == "send"]
+    assert len({row["event_id"] for row in sent}) == len(sent), "no event is sent twice"
+    held = {
+        (row["trigger_name"], row["customer_id"])
+        for row in history
+        if row["decision"] == "held_out"
+    }
+    assert not held & {(row["trigger_name"], row["customer_id"]) for row in sent}
+    consents = {
+        (row["contact_id"], row["purpose"]): row
+        for row in world.rows("select * from marts.contact_consents")
+    }
+    for row in sent:
+        assert row["decided_at"] < row["expires_at"]
+        if row["trigger_name"] == "feature_unused":
+            consent = consents[row["contact_id"], "research"]
+            assert consent["is_allowed"]
+            assert consent["basis"] in ("opt_in", "soft_opt_in")
+        if row["trigger_name"] == "onboarding_low_usage":
+            assert consents[row["contact_id"], "onboarding"]["is_allowed"]
+    _check_caps(world, sent)
+
+
+def _check_caps(world: World, sent: list[dict[str, Any]]) -> None:
+    """At each of our sends, all touches of the window before it are within the cap."""
+    touches: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in world.rows("select *, occurred_at as at from marts.touchpoints"):
+        touches["commercial"].append(row)
+    for row in sent:
+        if row["trigger_name"] in CLASS_OF:
+            touches[CLASS_OF[row["trigger_name"]]].append(row | {"at": row["decided_at"]})
+    for cap_class, scope, most, days in CAPS:
+        for row in sent:
+            if CLASS_OF.get(row["trigger_name"]) != cap_class:
+                continue
+            begins = row["decided_at"].date() - timedelta(days=days)
+            counted = [
+                touch
+                for touch in touches[cap_class]
+                if touch[scope] == row[scope]
+                and begins < touch["at"].date()
+                and touch["at"] <= row["decided_at"]
+            ]
+            assert len(counted) <= most, (cap_class, scope, days, row["event_id"])
+
+
+def test_the_decision_words_are_those_that_the_yml_names() -> None:
+    models = BuiltWarehouse(Path()).project / "models/triggers"
+    sql = (models / "trigger_decisions.sql").read_text()
+    yml = (models / "trigger_decisions.yml").read_text()
+    listed = re.search(r"values: \[(send, .*?)\]", yml)
+    assert listed
+    assert set(re.findall(r"then '([a-z_]+)'", sql)) - {"paused"} <= set(listed[1].split(", "))
