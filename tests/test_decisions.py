@@ -1,4 +1,4 @@
-"""Over random histories nobody is written to too often, without consent, twice, or when held out."""
+"""Over random histories: nobody is written to too often, unasked, twice, or while held out."""
 
 from __future__ import annotations
 
