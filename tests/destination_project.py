@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 from contextlib import closing
 from typing import Any
 
 import pytest
 import requests
+import urllib3
 import yaml
 
 from reverse_etl.configuration import DestinationConfig, load_configuration
@@ -115,6 +117,8 @@ def exchanges_with(monkeypatch: pytest.MonkeyPatch) -> list[requests.Response]:
 
     def send(self: requests.Session, request: requests.PreparedRequest, **more: Any) -> Any:
         response = original(self, request, **{**more, "stream": False})
+        body = io.BytesIO(response.content)  # to be read again by whoever asked for a stream
+        response.raw = urllib3.HTTPResponse(body, preload_content=False)
         seen.append(response)
         return response
 

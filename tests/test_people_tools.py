@@ -114,17 +114,6 @@ def test_nothing_is_sent_again_that_did_not_change(project: DestinationProject) 
     assert project.counts["requests"] == before
 
 
-def test_a_lost_ledger_is_a_first_run_again(project: DestinationProject) -> None:
-    filled(project)
-    project.events(5)
-    (project.root / "data/ledger.db").unlink()
-    results = project.apply()
-    assert all(result.is_clean for result in results.values())
-    assert results[f"{project.type}/{TRIGGER}"].seen == 5
-    assert (project.counts["people"], members(project)) == (20, 3)
-    assert project.counts["events"] == {}
-
-
 def test_totals_are_what_the_tool_counts(project: DestinationProject) -> None:
     filled(project)
     project.events(5)
