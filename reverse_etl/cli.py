@@ -23,7 +23,12 @@ from reverse_etl.status import read_status
 
 DONE, INCOMPLETE, MISTAKE, HELD = 0, 1, 2, 3
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help=__doc__,
+    pretty_exceptions_enable=False,  # they show the values of variables
+)
 Select = Annotated[
     list[str] | None,
     typer.Option("--select", "--sync", "-s", help="Sync, model or destination; * for any part."),

@@ -189,7 +189,8 @@ class Ledger:
         singles = singles.order_by(d.c.delivery_id.desc()).limit(limit)
         requests = requests.order_by(b.c.batch_id.desc()).limit(limit)
         with self._database.reading() as connection:
-            found = [dict(row._mapping) for row in connection.execute(singles)]
+            rows = connection.execute(singles)
+            found = [dict(zip(names.split(), row, strict=True)) for row in rows]
             for line in connection.execute(requests):
                 found += _as_deliveries(line, keys)
         return sorted(found, key=itemgetter("delivery_id"), reverse=True)[:limit]

@@ -6,10 +6,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from reverse_etl.errors import RateLimited
+from reverse_etl.errors import RateLimited, UserError
 from reverse_etl.quota import Quota, QuotaMemory
 
 PACE = 0.98
@@ -167,9 +167,10 @@ class Budgets:
         return budget.remaining_today if budget else None
 
     def close(self) -> None:
-        """Give back calls that were set aside and not made."""
+        """Give back calls that were set aside and not made; where that fails they are lost."""
         for quota in self._quotas:
-            quota.close()
+            with suppress(UserError):
+                quota.close()
 
 
 class _Track:

@@ -12,7 +12,7 @@ import requests
 from reverse_etl.background import SandboxProcess
 from reverse_etl.errors import UserError
 from reverse_etl.sandbox.server import Sandbox
-from tests.small_project import CHAMPIONS, SmallProject
+from tests.small_project import CHAMPIONS, MAILED, SmallProject
 
 
 @pytest.fixture
@@ -55,8 +55,17 @@ def test_plan_apply_and_status_speak_json(project: SmallProject) -> None:
     done = run(project, "apply", "--json")
     assert done.returncode == 0
     assert [result["delivered"] for result in json.loads(done.stdout)] == [5, 2]
-    steps = [json.loads(line) for line in done.stderr.splitlines()]
-    assert steps[0] == {"sync": "hubspot/contact_profiles", "done": 5, "total": 5}
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    [step] = [
+        line
+        for line in lines
+        if line["event"] == "progress" and line["sync"] == "hubspot/contact_profiles"
+    ]
+    assert (step["done"], step["total"], step["remaining_s"]) == (5, 5, 0.0)
+    assert step["rate"] > 0
+    assert 0 < step["quota"] < 650_000
+    assert (lines[0]["event"], lines[-1]["event"]) == ("run started", "run ended")
+    assert "customer.example" not in done.stderr
 
     known = json.loads(run(project, "status", "--json").stdout)
     assert known["destinations"]["hubspot"]["lists"] == {"Champions": 2}
@@ -105,3 +114,91 @@ def test_a_sandbox_that_cannot_start_says_why(tmp_path: Path) -> None:
         process = SandboxProcess(tmp_path, taken.getsockname()[1], free_port())
         with pytest.raises(UserError, match="SANDBOX_PORT"):
             process.start()
+
+
+def test_a_held_plan_is_seen_approved_and_applied(project: SmallProject) -> None:
+    project.contacts(30)
+    project.champions(*range(1, 31))
+    assert run(project, "apply").returncode == 0
+    project.champions(1)
+    held = next(p for p in json.loads(run(project, "plan", "--json").stdout) if p["held"])
+    seen = run(project, "plan", "-s", "seg_champions").stdout
+    assert f"to release it: reverse-etl approve {held['plan']}" in seen
+    assert "remove c_10" in seen
+    assert run(project, "apply", "--plan", held["plan"]).returncode == 3
+    done = run(project, "approve", held["plan"], "--by", "the head of success")
+    assert (done.returncode, "29 removes" in done.stdout) == (0, True)
+    assert run(project, "apply", "--plan", held["plan"]).returncode == 0
+    again = run(project, "apply", "--plan", held["plan"])
+    assert again.returncode == 2
+    assert "No sync would now do plan" in again.stderr
+    assert run(project, "approve").returncode == 2
+
+
+def test_a_refused_row_can_be_seen_retried_and_dismissed(project: SmallProject) -> None:
+    project.contacts(3)
+    project.run("update marts.contact_profiles set email = 'nonsense' where contact_id = 'c_2'")
+    assert run(project, "apply").returncode == 1
+    sync = "hubspot/contact_profiles"
+    done = run(project, "deliveries", "-s", sync, "-k", "c_2", "--json")
+    assert done.returncode == 0, done.stderr
+    [refused] = json.loads(done.stdout)
+    assert (refused["status"], refused["key"]) == ("rejected", "c_2")
+    assert "INVALID_EMAIL" in refused["message"]
+    assert "nonsense" not in refused["message"]  # the tool's own words, without our value
+    assert run(project, "apply").returncode == 0  # it waits
+    again = run(project, "retry", "-s", sync, "--json")
+    assert again.returncode == 1
+    [result] = json.loads(again.stdout)
+    assert (result["planned"], result["rejected"]) == (1, 1)
+    assert len(json.loads(run(project, "deliveries", "-k", "c_2", "--json").stdout)) == 2
+    assert run(project, "dismiss", sync, "c_2").returncode == 0
+    assert run(project, "retry", "-s", sync).returncode == 0
+    [plan] = json.loads(run(project, "plan", "--json").stdout)
+    assert (plan["adds"], plan["changes"], plan["waiting"]) == (0, 0, 0)
+    project.run("update marts.contact_profiles set email = 'b@x.example' where contact_id = 'c_2'")
+    assert run(project, "apply").returncode == 0
+    assert run(project, "dismiss", sync, "c_2").returncode == 2
+
+
+def test_an_unknown_event_is_sent_again_only_by_its_name(project: SmallProject) -> None:
+    sync, event = "smtp/trg_feature_unused", "trg_feature_unused-1"
+    project.episodes("trg_feature_unused", MAILED, 0)
+    assert run(project, "apply").returncode == 0
+    project.episodes("trg_feature_unused", MAILED, 1)
+    assert project.sandbox is not None
+    fault = {"vendor": "smtp", "kind": "reset_after"}
+    requests.post(f"{project.sandbox.http_url}/_sandbox/faults", json=fault, timeout=5)
+    assert run(project, "apply").returncode == 1
+    assert run(project, "apply").returncode == 0
+    known = json.loads(run(project, "status", "--json").stdout)["syncs"]
+    assert [line["unknown"] for line in known] == [1]
+    assert run(project, "retry", "-s", sync, "--unknown").returncode == 2
+    assert run(project, "retry", "-s", sync, "--unknown", "-k", event).returncode == 0
+    assert project.sandbox.counts()["smtp"]["mails"] == 2
+
+
+def test_the_doctor_names_what_is_wrong_and_sends_nothing(project: SmallProject) -> None:
+    project.contacts(3)
+    project.episodes("trg_feature_unused", MAILED, 1)
+    assert run(project, "doctor").returncode == 0
+    assert project.sandbox is not None
+    project.write_destinations(
+        project.sandbox,
+        hubspot={"credentials": {"access_token": "a-wrong-token"}},
+        smtp={"base_url": "smtp://127.0.0.1:9"},
+    )
+    project.run("alter table marts.contact_profiles add column favourite varchar")
+    done = run(project, "doctor", "--json")
+    problems = {f["part"]: f["problem"] for f in json.loads(done.stdout) if f["problem"]}
+    assert done.returncode == 2
+    assert set(problems) == {"destination hubspot", "destination smtp"}
+    assert "not valid or has expired" in problems["destination hubspot"]
+    assert "a-wrong-token" not in done.stdout + done.stderr
+    project.write_destinations(project.sandbox, smtp={"credentials": {}})
+    problems = json.loads(run(project, "doctor", "--json").stdout)
+    told = " ".join(finding["problem"] for finding in problems)
+    assert "no property favourite" in told
+    assert "credentials.unsubscribe_key is missing" in told
+    counts = project.sandbox.counts()
+    assert (counts["hubspot"]["contacts"], counts["smtp"]["mails"]) == (0, 0)
