@@ -54,6 +54,7 @@ class Engine:
         self._settings = settings
         self._retries = retries or Retries()
         self._clock = clock
+        self._day_clock = settings.day_clock(clock)
         self._warehouse: Warehouse = DuckdbWarehouse(settings.warehouse_path)
 
     def syncs(self, select: Sequence[str] | None = None) -> list[Sync]:
@@ -230,7 +231,7 @@ class Engine:
         configuration = load_configuration(self._settings)
         manifest = read_manifest(self._settings.manifest_path, configuration)
         with self._warehouse.open() as reader:
-            yield Planning(opened.ledger, reader, Lineage(manifest), self._clock)
+            yield Planning(opened.ledger, reader, Lineage(manifest), self._clock, self._day_clock)
 
     def _plans(self, opened: _Opened) -> list[Planned]:
         if not opened.syncs:
@@ -284,7 +285,7 @@ class Engine:
                     checked,
                     self._retries,
                     progress,
-                    self._clock,
+                    self._day_clock,
                     is_partial,
                 ).run()
 

@@ -68,6 +68,8 @@ class Known:
     is_baseline: bool
     repeatable: bool
     now: datetime
+    decided_by: datetime | None = None
+    """When it is for what was decided to be sent between two instants; ``now`` by default."""
     approved: pa.Table | None = None
     rows_before: int | None = None
     revenue: pa.Table | None = None
@@ -286,7 +288,7 @@ def _check_key(connection: duckdb.DuckDBPyConnection, sync: Sync) -> None:
 def _candidates(sync: Sync, schema: pa.Schema, sent: Sequence[str], known: Known) -> str:
     """The model's rows by key. ``hold``: why a row is not to be sent at all, whatever it says."""
     fingerprint = _fingerprint([schema.field(n) for n in sorted(set(sent) & set(schema.names))])
-    now = f"timestamptz '{as_instant(known.now)}'"
+    now = f"timestamptz '{as_instant(known.decided_by or known.now)}'"
     reasons = []
     if erased := _erased(schema.names, known):
         reasons.append(f"when {erased} then 'erased'")

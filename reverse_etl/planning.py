@@ -37,6 +37,7 @@ class Planning:
     reader: Reader
     lineage: Lineage
     clock: Clock
+    day_clock: Clock
 
     def plan(self, sync: Sync, destination: Destination) -> Planned:
         """What the sync would change now. Raises UserError for a model that cannot be sent."""
@@ -71,6 +72,7 @@ class Planning:
             is_baseline=not is_same or state.baseline_at is None,
             repeatable=destination.is_repeatable(sync),
             now=self.clock(),
+            decided_by=self.day_clock(),
             approved=self.ledger.approvals.rows(sync.id),
             rows_before=rows_before,
             revenue=self.reader.revenue() if sync.spec.budget.mrr is not None else None,

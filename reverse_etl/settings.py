@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 import yaml
 from dotenv import dotenv_values
 
+from reverse_etl.clock import Clock
 from reverse_etl.errors import UserError
 
 
@@ -58,6 +59,12 @@ class Settings:
             manifest_path=path("DBT_TARGET_PATH", "dbt_project/target") / "manifest.json",
             environment=environment,
         )
+
+    def day_clock(self, clock: Clock) -> Clock:
+        """The clock that decisions count from: the given one, which stands still at the end of the
+        day that the warehouse was built for."""
+        end = datetime.combine(self.as_of_date, time(23, 59, 59), UTC)
+        return lambda: min(clock(), end)
 
     def shown(self, path: Path) -> str:
         """A path as a reader knows it: relative to the project where it lies inside."""
