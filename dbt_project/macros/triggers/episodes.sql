@@ -24,6 +24,7 @@
 #}
 {% macro episodes(trigger, opened) -%}
     {%- set registry = remembered('trigger_episodes') -%}
+    {%- set playbooks = ref('playbooks') -%}
     {%- set new_id = hashed_id(["'" ~ trigger ~ "'", 'opened.customer_id', 'opened.contact_id', 'opened.subject', 'opened.opened_date']) -%}
     (
         {%- if registry is none %}
@@ -42,7 +43,7 @@
                     order by case when registered.event_id is null then 1 else 0 end, registered.occurred_at desc
                 ) as match_rank
             from {{ opened }} as opened
-            cross join (select rearm_days from {{ ref('playbooks') }} where trigger_name = '{{ trigger }}') as playbook
+            cross join (select rearm_days from {{ playbooks }} where trigger_name = '{{ trigger }}') as playbook
             left join {{ registry }} as registered
                 on
                     registered.trigger_name = '{{ trigger }}'
