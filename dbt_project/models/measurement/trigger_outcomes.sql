@@ -155,8 +155,10 @@ revenue_kept as (
 
     select
         assigned.event_id,
-        max(case when revenue.month = cast({{ dbt.date_trunc('month', dbt.dateadd('month', -1, 'assigned.assigned_at')) }} as date) then revenue.end_mrr end)
-            as mrr_before,
+        max(case
+            when revenue.month = cast({{ dbt.date_trunc('month', dbt.dateadd('month', -1, 'assigned.assigned_at')) }} as date)
+                then revenue.end_mrr
+        end) as mrr_before,
         max(case when revenue.month = cast({{ dbt.date_trunc('month', 'assigned.judged_at') }} as date) then revenue.end_mrr end) as mrr_after
     from assigned
     inner join revenue

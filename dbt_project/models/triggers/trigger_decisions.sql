@@ -163,37 +163,47 @@ counted_touches as (
 
 ),
 
+candidate_customers as (
+
+    select distinct customer_id
+    from candidates
+
+),
+
 -- what each cap has left for a person and for a customer
+contact_touches as (
+
+    select
+        counted_touches.contact_id,
+        caps.cap_class,
+        caps.days,
+        count(*) as touches
+    from counted_touches
+    inner join caps
+        on
+            counted_touches.cap_class = caps.cap_class
+            and caps.scope = 'contact'
+            and cast(counted_touches.touched_at as date) > {{ days_before(as_of_date(), 'caps.days') }}
+    group by
+        counted_touches.contact_id,
+        caps.cap_class,
+        caps.days
+
+),
+
 contact_room as (
 
     select
         contacts.contact_id,
         caps.cap_class,
-        min(caps.max_touches - coalesce(used.touches, 0)) as room
+        min(caps.max_touches - coalesce(contact_touches.touches, 0)) as room
     from contacts
     cross join caps
-    left join (
-        select
-            counted_touches.contact_id,
-            caps.cap_class,
-            caps.days,
-            count(*) as touches
-        from counted_touches
-        inner join caps
-            on
-                counted_touches.cap_class = caps.cap_class
-                and caps.scope = 'contact'
-                and cast(counted_touches.touched_at as date) > {{ days_before(as_of_date(), 'caps.days') }}
-        where counted_touches.contact_id is not null
-        group by
-            counted_touches.contact_id,
-            caps.cap_class,
-            caps.days
-    ) as used
+    left join contact_touches
         on
-            contacts.contact_id = used.contact_id
-            and caps.cap_class = used.cap_class
-            and caps.days = used.days
+            contacts.contact_id = contact_touches.contact_id
+            and caps.cap_class = contact_touches.cap_class
+            and caps.days = contact_touches.days
     where caps.scope = 'contact'
     group by
         contacts.contact_id,
@@ -201,38 +211,42 @@ contact_room as (
 
 ),
 
+customer_touches as (
+
+    select
+        counted_touches.customer_id,
+        caps.cap_class,
+        caps.days,
+        count(*) as touches
+    from counted_touches
+    inner join caps
+        on
+            counted_touches.cap_class = caps.cap_class
+            and caps.scope = 'customer'
+            and cast(counted_touches.touched_at as date) > {{ days_before(as_of_date(), 'caps.days') }}
+    group by
+        counted_touches.customer_id,
+        caps.cap_class,
+        caps.days
+
+),
+
 customer_room as (
 
     select
-        candidates.customer_id,
+        candidate_customers.customer_id,
         caps.cap_class,
-        min(caps.max_touches - coalesce(used.touches, 0)) as room
-    from (select distinct customer_id from candidates) as candidates
+        min(caps.max_touches - coalesce(customer_touches.touches, 0)) as room
+    from candidate_customers
     cross join caps
-    left join (
-        select
-            counted_touches.customer_id,
-            caps.cap_class,
-            caps.days,
-            count(*) as touches
-        from counted_touches
-        inner join caps
-            on
-                counted_touches.cap_class = caps.cap_class
-                and caps.scope = 'customer'
-                and cast(counted_touches.touched_at as date) > {{ days_before(as_of_date(), 'caps.days') }}
-        group by
-            counted_touches.customer_id,
-            caps.cap_class,
-            caps.days
-    ) as used
+    left join customer_touches
         on
-            candidates.customer_id = used.customer_id
-            and caps.cap_class = used.cap_class
-            and caps.days = used.days
+            candidate_customers.customer_id = customer_touches.customer_id
+            and caps.cap_class = customer_touches.cap_class
+            and caps.days = customer_touches.days
     where caps.scope = 'customer'
     group by
-        candidates.customer_id,
+        candidate_customers.customer_id,
         caps.cap_class
 
 ),
@@ -274,18 +288,8 @@ joined as (
         {{ local_time(as_of_at(), "coalesce(contacts.time_zone, country_groups.time_zone, 'UTC')") }} as local_at,
         coalesce(touch_plan.queue_status in ('in_touch', 'snoozed'), false) as is_human_in_touch,
         playbooks.audience = 'contact' and playbooks.legal_basis <> 'service' and (
-            coalesce(
-                experiments.starts_on <= cast(ranked_candidates.occurred_at as date)
-                and {{ hash_share(dbt.concat(['experiments.salt', "':'", 'cast(experiments.version as ' ~ text ~ ')', "':'", 'ranked_candidates.customer_id'])) }}
-                < experiments.holdout_share,
-                false
-            )
-            or coalesce(
-                universal.starts_on <= cast(ranked_candidates.occurred_at as date)
-                and {{ hash_share(dbt.concat(['universal.salt', "':'", 'cast(universal.version as ' ~ text ~ ')', "':'", 'ranked_candidates.customer_id'])) }}
-                < universal.holdout_share,
-                false
-            )
+            {{ is_drawn('experiments', 'ranked_candidates') }}
+            or {{ is_drawn('universal', 'ranked_candidates') }}
         ) as is_held_out,
         contact_room.room as contact_room,
         customer_room.room as customer_room
