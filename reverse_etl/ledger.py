@@ -407,9 +407,12 @@ class Ledger:
             line = (i.delivery_id, run_id, sync, i.key, *people, i.action, attempt)
             lines.append((*line, "attempted", now))
         pending = [(sync, intent.key, "", "pending") for intent in intents]
-        with self._database.writing() as connection:
+
+        def write(connection: Connection) -> None:
             self._database.put(connection, schema.deliveries, _DELIVERY, lines)
             self._database.put(connection, schema.acknowledged, _PENDING, pending)
+
+        self._database.together(write)
         return intents
 
     def settle(self, sync: str, settlements: Sequence[Settlement], *, repeatable: bool) -> None:
@@ -420,7 +423,8 @@ class Ledger:
             by_status.setdefault(settlement.status, []).append(settlement)
         names = ("to", "said", "why", "at", "id")
         outcomes = [(s.status, s.code, s.message, now, s.intent.delivery_id) for s in settlements]
-        with self._database.writing() as connection:
+
+        def write(connection: Connection) -> None:
             self._database.many(connection, statements.SETTLE, names, outcomes)
             self._acknowledge(connection, sync, by_status.get("delivered", []), now)
             self._bury(connection, sync, by_status.get("rejected", []))
@@ -430,6 +434,8 @@ class Ledger:
             untaken = by_status.get("rejected", []) + by_status.get("retryable", [])
             self._each(connection, statements.FORGET_IF_NEVER_TAKEN, sync, untaken)
 
+        self._database.together(write)
+
     def intend_level(
         self, run_id: str, sync: str, rows: Sequence[tuple[str, str, str]], attempt: int
     ) -> list[Intent]:
@@ -438,8 +444,11 @@ class Ledger:
         batch_id = self._next_delivery(run_id)
         keys = packed((key, action) for key, action, _ in rows)
         line = (batch_id, run_id, sync, attempt, "attempted", len(rows), keys, self._now())
-        with self._database.writing() as connection:
+
+        def write(connection: Connection) -> None:
             self._database.put(connection, schema.batches, _BATCH, [line])
+
+        self._database.together(write)
         return [Intent(batch_id, *row) for row in rows]
 
     def settle_level(self, sync: str, settlements: Sequence[Settlement]) -> None:
@@ -450,7 +459,8 @@ class Ledger:
         others = [s for s in settlements if s.status != "delivered"]
         batch_id = settlements[0].intent.delivery_id
         own = t.c.batch_id == batch_id
-        with self._database.writing() as connection:
+
+        def write(connection: Connection) -> None:
             self._acknowledge(connection, sync, delivered, now)
             if not others:
                 row = ("delivered", now, batch_id)
@@ -467,6 +477,8 @@ class Ledger:
                 connection.execute(update(t).where(own).values(ended))
             else:
                 connection.execute(delete(t).where(own))
+
+        self._database.together(write)
 
     def record_seen(self, sync: str, keys: Iterable[str]) -> None:
         """A trigger's first run, in one transaction: every event counts as seen, none is sent."""
