@@ -34,8 +34,9 @@ test: $(READY) ## run the tests
 test-all: $(READY) ## run the tests, the slow ones too
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-bench: $(READY) ## measure what one more day costs at 1x and 10x history
+bench: $(READY) ## measure what one more day costs, and what planning and pushing cost beside floors
 	@$(BIN)/python -m benchmarks.daily_run
+	@$(BIN)/python -m benchmarks.reverse_etl_engine
 
 lint: $(READY) ## sqlfluff, ruff and mypy
 	@$(BIN)/ruff check .

@@ -8,8 +8,9 @@ import re
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -46,6 +47,19 @@ PIECE = 200_000
 """Rows that are read at once: a text has a greatest length."""
 
 
+@dataclass
+class _Work:
+    """What one thread wants to write."""
+
+    work: Callable[[Connection], None]
+    is_done: bool = False
+    error: Exception | None = None
+
+    def raise_error(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
 class Database:
     """One database, shared by a run's threads; writes are serialised in this process.
 
@@ -54,6 +68,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._mutex = threading.Lock()
+        self._transactions, self._waiting_mutex = threading.Lock(), threading.Lock()
+        self._waiting: list[_Work] = []
         self._writer: Connection | None = None  # kept open: each batch writes twice
         self._compiled: dict[Executable, _Compiled] = {}
         self._puts: dict[tuple[str, tuple[str, ...]], Executable] = {}
@@ -94,6 +110,37 @@ class Database:
                 self._writer = writing.connect()
             with self._writer.begin():
                 yield self._writer
+
+    def together(self, work: Callable[[Connection], None]) -> None:
+        """Run in one transaction with what other threads want to write at this moment, so that
+        several batches wait for the disk once. Durable when this returns; raises what ``work``
+        raises, and then nothing of it is left. ``work`` may be run again."""
+        own = _Work(work)
+        with self._waiting_mutex:
+            self._waiting.append(own)
+        with self._transactions:
+            if own.is_done:  # by the thread that was here before
+                own.raise_error()
+                return
+            with self._waiting_mutex:
+                some, self._waiting = self._waiting, []
+            try:
+                with self.writing() as connection:
+                    for one in some:
+                        one.work(connection)
+            except Exception:  # one of them: each alone tells which
+                for one in some:
+                    self._alone(one)
+            for one in some:
+                one.is_done = True
+        own.raise_error()
+
+    def _alone(self, one: _Work) -> None:
+        try:
+            with self.writing() as connection:
+                one.work(connection)
+        except Exception as error:
+            one.error = error
 
     def put(
         self,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from reverse_etl.errors import RateLimited, UserError
 from reverse_etl.quota import Quota, QuotaMemory
 
-PACE = 0.98
+PACE = 0.99
 """Part of a limit that is used: windows are stretched by it, as clocks on both sides differ."""
 PATIENCE_S = 60.0
 """A longer pause is not slept through: the rest is left to a later run."""

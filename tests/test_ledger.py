@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -12,13 +13,15 @@ from time import sleep
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from reverse_etl import migrations, schema
 from reverse_etl.database import Database
 from reverse_etl.errors import BusyError, UserError
 from reverse_etl.ledger import FIRST_PAUSE, Intent, Ledger, Settlement, Touched
+from reverse_etl.sandbox.server import Sandbox
 from tests.postgres_server import PostgresServer, binaries, running
+from tests.small_project import MAILED, SmallProject
 
 SYNC = "tool/model"
 
@@ -344,6 +347,41 @@ def test_a_crash_between_a_request_and_its_answer_is_taken_up(ledger: Ledger) ->
     assert ledger.counts(schema.deliveries, schema.deliveries.c.status) == {SYNC: {"unknown": 2}}
 
 
+def test_what_threads_write_together_is_each_ones_own(address: str) -> None:
+    """Many write at once and some fail: the others' rows are there, and only theirs are not."""
+    database = Database(address)
+    schema_names = ("name", "value")
+    outcomes: dict[int, str] = {}
+    ready = threading.Barrier(12)
+
+    def write(number: int) -> None:
+        def work(connection: Connection) -> None:
+            row = (f"row {number}", "there")
+            database.put(connection, schema.ledger_meta, schema_names, [row])
+            if number % 5 == 3:
+                raise ValueError(number)
+
+        ready.wait()
+        try:
+            database.together(work)
+            outcomes[number] = "done"
+        except ValueError as error:
+            outcomes[number] = str(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    failed = {3, 8}
+    assert outcomes == {n: str(n) if n in failed else "done" for n in range(12)}
+    with database.reading() as connection:
+        names = set(connection.scalars(text("select name from ledger_meta")))
+    assert {f"row {n}" for n in range(12) if n not in failed} <= names
+    assert not {f"row {n}" for n in failed} & names
+    database.close()
+
+
 def test_a_million_rows_are_read_in_pieces(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reverse_etl.database.PIECE", 7)
     keys = [f"{n:03d}" for n in range(50)]
@@ -458,3 +496,28 @@ def test_two_processes_cannot_hold_one_sync(ledger: Ledger, address: str) -> Non
         except BusyError:
             assert attempt < 99
             sleep(0.05)
+
+
+def test_whole_runs_work_on_it(address: str, tmp_path: Path) -> None:
+    with Sandbox(tmp_path / "sandbox.db") as sandbox:
+        project = SmallProject(tmp_path / "project", sandbox)
+        project.environment["LEDGER_URL"] = address
+        for events in (0, 3):
+            project.contacts(250 + events)
+            project.champions(1, 2, 3)
+            project.episodes("trg_feature_unused", MAILED, events)
+            project.run(
+                "update marts.contact_profiles set email = 'nonsense' where contact_id = 'c_77'"
+            )
+            project.apply()
+        assert sandbox.counts()["hubspot"]["contacts"] == 252
+        assert sandbox.counts()["smtp"]["mails"] == 3
+        assert project.plan()["hubspot/contact_profiles"].waiting == 1
+        [result] = project.engine.retry(["contact_profiles"], None)
+        assert (result.planned, result.rejected) == (1, 1)
+        project.champions()
+        held = project.plan()["hubspot/seg_champions"]
+        assert held.held
+        project.engine.approve(held.id, "somebody")
+        assert project.apply()["hubspot/seg_champions"].delivered == 3
+        assert not any(plan.size for plan in project.plan().values())

@@ -755,6 +755,75 @@ def test_a_fault_may_wait_for_one_kind_of_request(portal, sandbox):
     )
 
 
+def test_a_storm_names_its_pause_in_the_spelling_asked_for(portal, sandbox):
+    arm(
+        sandbox,
+        vendor="hubspot",
+        kind="storm",
+        value=2,
+        times=2,
+        spelling="X-Ratelimit-Retry-After",
+    )
+    for _ in range(2):
+        answer = portal.upsert({"c1": {}})
+        assert (answer.status_code, answer.headers["x-ratelimit-retry-after"]) == (429, "2")
+    assert portal.upsert({"c1": {}}).ok
+    assert sandbox.counts()["hubspot"]["violations"] == 0, "it was no breach of a limit"
+
+
+def test_a_token_can_run_out_for_a_while(portal, sandbox):
+    arm(sandbox, vendor="hubspot", kind="expired_token")
+    assert portal.upsert({"c1": {}}).status_code == 401
+    assert portal.upsert({"c1": {}}).ok
+
+
+def test_a_hollow_answer_is_a_200_that_did_nothing(portal, sandbox):
+    arm(sandbox, vendor="hubspot", kind="hollow")
+    answer = portal.upsert({"c1": {}})
+    assert (answer.status_code, answer.json()) == (200, {})
+    assert sandbox.counts()["hubspot"]["contacts"] == 0
+
+
+def test_errors_inside_a_2xx_name_what_was_not_done(portal, sandbox):
+    arm(sandbox, vendor="hubspot", kind="errors_inside")
+    answer = portal.upsert({f"c{n}": {} for n in range(7)})
+    told = answer.json()
+    assert answer.ok
+    failed = {key for error in told["errors"] for key in error["context"]["objectWriteTraceId"]}
+    assert failed == {"c0", "c3", "c6"}
+    assert sandbox.counts()["hubspot"]["contacts"] == 4
+
+
+def test_a_duplicated_request_is_applied_twice_and_answered_once(portal, sandbox):
+    arm(sandbox, vendor="hubspot", kind="duplicate")
+    assert portal.upsert({"c1": {}}).ok
+    assert sandbox.counts()["hubspot"]["contacts"] == 1
+
+
+def test_a_slow_body_takes_its_time_and_is_whole(portal, sandbox):
+    arm(sandbox, vendor="hubspot", kind="slow_body", value=0.3)
+    started = time.monotonic()
+    assert portal.upsert({"c1": {}}).json()["results"]
+    assert time.monotonic() - started > 0.25
+
+
+def test_a_clock_that_is_off_refuses_signatures_and_is_right_again(sandbox):
+    from reverse_etl.destinations.webhook import sign
+
+    def post():
+        key = base64.b64decode("c2FuZGJveC1zZWNyZXQtdGhhdC1pcy1ub3Qtc2VjcmV0")
+        body = b'{"type": "a", "timestamp": "now", "data": {}}'
+        now = str(int(time.time()))
+        headers = {"webhook-id": "1", "webhook-timestamp": now}
+        headers["webhook-signature"] = sign(key, "1", now, body)
+        url = f"{sandbox.http_url}/webhook/alerts"
+        return requests.post(url, data=body, headers=headers, timeout=10).status_code
+
+    arm(sandbox, vendor="webhook", kind="clock_skew", value=-600)
+    assert post() == 401
+    assert post() == 200
+
+
 def test_a_wrong_fault_is_refused(sandbox):
     assert arm(sandbox, vendor="hubspot", kind="earthquake").status_code == 400
     assert arm(sandbox, vendor="nobody", kind="latency").status_code == 400

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -179,17 +180,25 @@ class Destination(ABC):
     def batches(self, kind: Kind, changes: Iterable[Change]) -> Iterator[list[Change]]:
         """Changes in batches that respect the tool's limits of rows and of bytes."""
         limits = self.limits(kind)
-        batch: list[Change] = []
-        size = 0
-        for change in changes:
-            weight = len(as_json(change.payload)) if limits.batch_rows > 1 else 0
-            if batch and (len(batch) == limits.batch_rows or size + weight > limits.batch_bytes):
-                yield batch
-                batch, size = [], 0
-            batch.append(change)
-            size += weight
-        if batch:
+        remaining = iter(changes)
+        while group := list(islice(remaining, limits.batch_rows)):
+            # one look at all of them is enough for most, and costs half of a look at each
+            weighs = len(as_json([change.payload for change in group])) if len(group) > 1 else 0
+            yield from [group] if weighs <= limits.batch_bytes else _lighter(group, limits)
+
+
+def _lighter(changes: Sequence[Change], limits: Limits) -> Iterator[list[Change]]:
+    """Batches that respect the limit of bytes; a row that is heavier alone stands alone."""
+    batch: list[Change] = []
+    size = 0
+    for change in changes:
+        weight = len(as_json(change.payload))
+        if batch and size + weight > limits.batch_bytes:
             yield batch
+            batch, size = [], 0
+        batch.append(change)
+        size += weight
+    yield batch
 
 
 @contextmanager
