@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.conftest import ROOT, ProjectCopy
 
@@ -72,16 +73,16 @@ def test_columns_with_personal_data_are_tagged(manifest: dict[str, Any]) -> None
                 assert "pii" in column["config"].get("tags", []), (node["name"], name)
 
 
-def test_every_trigger_and_measure_file_is_in_the_variable_that_the_unions_loop_over(
-    manifest: dict[str, Any],
-) -> None:
-    project = (ROOT / "dbt_project/dbt_project.yml").read_text()
-    for prefix, files in (
-        ("trg_", MODELS.glob("triggers/trg_*.sql")),
-        ("int_measure__", MODELS.glob("intermediate/health/measures/*.sql")),
+def test_every_segment_trigger_and_measure_file_is_in_the_variable_of_its_unions() -> None:
+    variables = yaml.safe_load((ROOT / "dbt_project/dbt_project.yml").read_text())["vars"]
+    for variable, prefix, files in (
+        ("segments", "seg_", MODELS.glob("segments/seg_*.sql")),
+        ("triggers", "trg_", MODELS.glob("triggers/trg_*.sql")),
+        ("measures", "int_measure__", MODELS.glob("intermediate/health/measures/*.sql")),
     ):
-        for file in files:
-            assert f"    - {file.stem.removeprefix(prefix)}\n" in project, file.name
+        assert sorted(variables[variable]) == sorted(
+            file.stem.removeprefix(prefix) for file in files
+        ), variable
 
 
 def test_only_the_clock_reads_a_clock() -> None:

@@ -72,3 +72,16 @@
 {% macro spark__json_text(column, key) -%}
     get_json_object({{ column }}, '$.{{ key }}')
 {%- endmacro %}
+
+{# Words and values as one text; a value that is not known is called so, since text with null would be null. #}
+{% macro sentence(parts) -%}
+    {%- for part in parts -%}
+        {{ '|| ' if not loop.first }}
+        {%- if part.startswith("'") -%}
+            {{ part }}
+        {%- else -%}
+            coalesce(cast({{ part }} as {{ dbt.type_string() }}), 'unknown')
+        {%- endif -%}
+        {{ '\n            ' if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}

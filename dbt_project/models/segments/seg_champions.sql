@@ -26,13 +26,19 @@ final as (
         contacts.contact_id,
         contacts.customer_id,
         contacts.email,
-        {{ dbt.concat([
-            "'Active on '",
-            'cast(contacts.active_days_28d as ' ~ dbt.type_string() ~ ')',
-            "' of 28 days, '",
-            'cast(contacts.features_28d as ' ~ dbt.type_string() ~ ')',
-            "' features'",
-        ]) }} as reason
+        case
+            when
+                contacts.active_days_28d >= {{ threshold('champion_min_active_days') }}
+                and contacts.features_28d >= {{ threshold('champion_min_features') }}
+                then {{ sentence([
+                    "'Active on '",
+                    'contacts.active_days_28d',
+                    "' of 28 days, '",
+                    'contacts.features_28d',
+                    "' features'",
+                ]) }}
+            else {{ sentence(["'Named a champion in the CRM; active on '", 'contacts.active_days_28d', "' of 28 days'"]) }}
+        end as reason
     from contacts
     inner join customers
         on contacts.customer_id = customers.customer_id

@@ -33,11 +33,7 @@ final as (
         contacts.customer_id,
         contacts.email,
         journey.days_since_start,
-        {{ dbt.concat([
-            "'Day '",
-            'cast(journey.days_since_start as ' ~ dbt.type_string() ~ ')',
-            "' of onboarding without a shared dashboard'",
-        ]) }} as reason
+        {{ sentence(["'Day '", 'journey.days_since_start', "' of onboarding without a shared dashboard'"]) }} as reason
     from contacts
     inner join customers
         on contacts.customer_id = customers.customer_id
