@@ -24,6 +24,10 @@
 #}
 {% macro episodes(trigger, opened) -%}
     {%- set registry = remembered('trigger_episodes') -%}
+    {#- dbt learns what a model depends on while it parses, when no registry is known yet -#}
+    {%- if not execute -%}
+        {%- do ref('playbooks') -%}
+    {%- endif -%}
     {%- set new_id = hashed_id(["'" ~ trigger ~ "'", 'opened.customer_id', 'opened.contact_id', 'opened.subject', 'opened.opened_date']) -%}
     (
         {%- if registry is none %}
