@@ -62,11 +62,12 @@
     What lies between the two changes nothing, so a value that trembles at the threshold opens once. The first day known
     of a key opens nothing: nobody knows what was before.
 
-    levels   CTE with one row for each key and day
-    key      column that says whose level it is
-    day      column of the day
+    levels         CTE with one row for each key and day
+    key            column that says whose level it is
+    day            column of the day
+    begins_closed  whether a first day between the two counts as closed, so that the first entry ever opens
 #}
-{% macro crossed_days(levels, key, day, entry, leave) -%}
+{% macro crossed_days(levels, key, day, entry, leave, begins_closed=false) -%}
     (
         select
             {{ key }},
@@ -93,7 +94,13 @@
                     from (
                         select
                             levels.*,
-                            case when {{ entry }} then 1 when {{ leave }} then 0 end as mark
+                            case
+                                when {{ entry }} then 1
+                                when {{ leave }} then 0
+                                {%- if begins_closed %}
+                                when row_number() over (partition by {{ key }} order by {{ day }}) = 1 then 0
+                                {%- endif %}
+                            end as mark
                         from {{ levels }} as levels
                     ) as marks
                 ) as marked
