@@ -51,6 +51,7 @@ raw: $(READY) ## land seeds/raw in the warehouse, for working with dbt alone
 	@$(BIN)/python -m orchestration.landing
 
 docs: $(READY) ## write the documentation of every model and column to dbt_project/target/static_index.html
+	@$(BIN)/python -m orchestration.playbooks
 	@cd dbt_project && WAREHOUSE_PATH=$(CURDIR)/data/warehouse.duckdb ../$(BIN)/dbt --quiet docs generate --static
 
 sandbox: $(READY) ## run the tools' sandbox in the foreground

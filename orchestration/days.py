@@ -20,6 +20,7 @@ from orchestration.definitions import defs
 from orchestration.errors import RunFailedError
 from orchestration.progress import console, watched
 from orchestration.project import AS_OF_DATE_TAG, Project, load_project
+from reverse_etl import rules
 from reverse_etl.engine import Engine
 from reverse_etl.errors import UserError
 from reverse_etl.settings import Settings
@@ -53,6 +54,7 @@ def live(settings: Settings) -> bool:
 
 def _require(project: Project) -> None:
     """Everything that a person can get wrong, before anything is built or sent."""
+    rules.require_valid(project.settings.project_root)
     tables = landing.raw_tables(project.manifest, project.settings.project_root)
     landing.check(tables, project.settings.project_root)
     Engine(project.settings).validate()

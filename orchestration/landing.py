@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 
 from orchestration.project import load_project
+from reverse_etl import rules
 from reverse_etl.errors import UserError
 from reverse_etl.warehouse import connected
 
@@ -140,6 +141,7 @@ def main() -> int:
         project = load_project()
         settings = project.settings
         tables = raw_tables(project.manifest, settings.project_root)
+        rules.require_valid(settings.project_root)
         check(tables, settings.project_root)
         rows = land(tables, settings.warehouse_path)
     except UserError as error:

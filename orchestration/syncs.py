@@ -1,9 +1,10 @@
 """Each sync as an asset downstream of its model, with a check that every row arrived."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
+from orchestration.playbooks import read_playbooks
 from orchestration.project import Project
 from orchestration.warehouse import TRANSLATOR, settings_of
 from reverse_etl.engine import Engine, SyncResult
@@ -25,7 +26,15 @@ _COUNTS = (
 def sync_assets(project: Project) -> list[dg.AssetsDefinition]:
     """One asset ``syncs/<destination>/<model>`` for each sync that the models declare."""
     syncs = Engine(project.settings).syncs()
-    return [_sync_asset(sync, _upstream(sync, syncs, project)) for sync in syncs]
+    playbooks = read_playbooks(project.settings.project_root)
+    return [
+        _sync_asset(
+            sync,
+            _upstream(sync, syncs, project),
+            playbooks.get(sync.model.removeprefix("trg_"), {}),
+        )
+        for sync in syncs
+    ]
 
 
 def sync_key(sync: Sync) -> dg.AssetKey:
@@ -51,7 +60,9 @@ def _upstream(sync: Sync, syncs: list[Sync], project: Project) -> list[dg.AssetK
     return [TRANSLATOR.get_asset_key(nodes[model]) for model in models] + profiles
 
 
-def _sync_asset(sync: Sync, upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
+def _sync_asset(
+    sync: Sync, upstream: list[dg.AssetKey], playbook: Mapping[str, str]
+) -> dg.AssetsDefinition:
     key = sync_key(sync)
 
     @dg.multi_asset(
@@ -64,6 +75,7 @@ def _sync_asset(sync: Sync, upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
                 kinds={sync.destination.type, sync.spec.kind},
                 description=f"{sync.model} ({sync.spec.kind}) to {sync.destination.name}. "
                 f"Declared in {sync.file}.",
+                metadata={f"playbook/{name}": value for name, value in playbook.items() if value},
             )
         ],
         check_specs=[

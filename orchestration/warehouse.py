@@ -18,6 +18,7 @@ from packaging.version import Version
 from orchestration import landing
 from orchestration.manifest import DBT, dbt_environment
 from orchestration.project import AS_OF_DATE_TAG, Project
+from reverse_etl import rules
 from reverse_etl.settings import Settings
 from reverse_etl.warehouse import connected
 
@@ -82,6 +83,7 @@ def model_assets(project: Project) -> dg.AssetsDefinition:
     )
     def models(context: dg.AssetExecutionContext, dbt: DbtCommand) -> Iterator[Any]:
         settings = settings_of(context)
+        rules.require_valid(settings.project_root)
         # dbt's process inherits this one's environment; the day is the run's
         os.environ.update(dbt_environment(settings))
         built = []

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from reverse_etl import display
+from reverse_etl import display, preview_commands
 from reverse_etl.background import SandboxProcess
 from reverse_etl.doctor import examine
 from reverse_etl.engine import Engine, SyncResult
@@ -37,6 +37,7 @@ Keys = Annotated[
     list[str] | None, typer.Option("--key", "-k", help="Only this key: a contact, an event.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+preview_commands.register(app)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from reverse_etl import rules
 from reverse_etl.configuration import Configuration, DestinationConfig, load_configuration
 from reverse_etl.destinations import implementation
 from reverse_etl.errors import DestinationFault, UserError
@@ -32,12 +33,16 @@ def examine(settings: Settings) -> list[Finding]:
         syncs = load_syncs(settings.manifest_path, configuration)
     except UserError as mistake:
         return [Finding("configuration", str(mistake))]
-    findings = [Finding("configuration"), *_models(syncs)]
+    findings = [Finding("configuration"), _rules(settings), *_models(syncs)]
     syncs = list(_warehouse(settings, syncs, findings))
     findings.append(_asked("ledger", lambda: _ledger(settings)))
     if not findings[-1].problem:
         findings += _destinations(settings, configuration, syncs)
     return findings
+
+
+def _rules(settings: Settings) -> Finding:
+    return _asked("rules", lambda: rules.require_valid(settings.project_root))
 
 
 def _models(syncs: list[Sync]) -> Iterator[Finding]:

@@ -16,8 +16,9 @@ import smtplib
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from email.message import EmailMessage
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from reverse_etl import unsubscribe
@@ -85,19 +86,32 @@ class Smtp(Destination):
             except (smtplib.SMTPException, OSError):
                 connection.close()
 
-    def _deliver(self, sync: Sync, change: Change) -> Outcome:
-        row = change.payload
+    @property
+    def sender_domain(self) -> str:
+        """The domain of the address that mails come from."""
+        return self._letters_sender.domain.lower()
+
+    def letter(self, sync: Sync, row: Mapping[str, Any]) -> EmailMessage:
+        """The mail that a row becomes. Raises Undeliverable."""
         link = unsubscribe.link(self._opt_out_url, str(row["contact_id"]), self._opt_out_key)
+        return self._letters.compose(
+            _template(sync), row, sync=sync.id, opt_out=link, now=datetime.now(UTC)
+        )
+
+    def post(self, key: str, recipient: str, message: EmailMessage) -> Outcome:
+        """Hand one mail to the server. Raises NotSent, Unreachable or Denied before it left."""
+        return self._posted(key, recipient, message.as_bytes())
+
+    def _deliver(self, sync: Sync, change: Change) -> Outcome:
         try:
-            message = self._letters.compose(
-                _template(sync), row, sync=sync.id, opt_out=link, now=datetime.now(UTC)
-            )
-            content = message.as_bytes()
+            content = self.letter(sync, change.payload).as_bytes()
         except Undeliverable as error:
             return Outcome(change.key, "rejected", "template", str(error))
+        return self._posted(change.key, str(change.payload["email"]), content)
+
+    def _posted(self, key: str, recipient: str, content: bytes) -> Outcome:
         with self.budget.call():
             connection = self._connected()
-            recipient = str(row["email"])
             try:
                 for step in (
                     lambda: connection.mail(self._letters_sender.email),
@@ -106,11 +120,11 @@ class Smtp(Destination):
                     code, words = _asked(step)
                     if code >= 400:
                         connection.rset()
-                        return _refusal(change.key, code, words)
+                        return _refusal(key, code, words)
             except (smtplib.SMTPServerDisconnected, OSError):
                 self.close()
                 raise NotSent("The mail server hung up before the mail.", code="reset") from None
-            return self._hand_over(connection, change.key, content)
+            return self._hand_over(connection, key, content)
 
     def _hand_over(self, connection: smtplib.SMTP, key: str, content: bytes) -> Outcome:
         try:
