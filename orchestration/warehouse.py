@@ -1,6 +1,7 @@
 """Raw tables and dbt models as assets, grouped by layer."""
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ from dagster_dbt import (
     DagsterDbtTranslator,
     DagsterDbtTranslatorSettings,
     DbtCliResource,
+    asset_utils,
     dbt_assets,
 )
 from packaging.version import Version
@@ -49,6 +51,9 @@ class DbtCommand(DbtCliResource):
     def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> Any:
         return None
 
+
+# A longer selection would make dagster-dbt copy the project elsewhere, where ../seeds is not.
+setattr(asset_utils, "_SELECTION_ARGS_THRESHOLD", sys.maxsize)  # noqa: B010 - it is final
 
 TRANSLATOR = LayerTranslator(settings=DagsterDbtTranslatorSettings(enable_code_references=False))
 
