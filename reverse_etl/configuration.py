@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from reverse_etl import destinations
 from reverse_etl.errors import UserError
 from reverse_etl.settings import Settings
+from reverse_etl.yaml_files import read_yaml
 
 OUTBOX = "outbox"
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
@@ -140,7 +141,7 @@ def load_configuration(settings: Settings) -> Configuration:
     if not path.is_file():
         return Configuration(settings, {}, {}, is_default=True)
     try:
-        file = _File.model_validate(yaml.safe_load(path.read_text()) or {})
+        file = _File.model_validate(read_yaml(path.read_text()) or {})
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{shown} is not readable as YAML: {error}") from None
     except ValidationError as error:

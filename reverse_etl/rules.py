@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reverse_etl.errors import UserError
 from reverse_etl.mail import TEMPLATES
+from reverse_etl.yaml_files import read_yaml
 
 FOLDER = "seeds/rules"
 _TRIGGERS = "dbt_project/models/triggers"
@@ -230,7 +231,7 @@ def _declared(root: Path) -> list[_Seed]:
     seeds: list[_Seed] = []
     for file in sorted((root / FOLDER).glob("_*.yml")):
         try:
-            seeds += _File.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))).seeds
+            seeds += _File.model_validate(read_yaml(file.read_text(encoding="utf-8"))).seeds
         except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
             words = str(error).replace("\n", " ")
             raise UserError(f"{FOLDER}/{file.name} cannot be read: {words}") from None

@@ -13,6 +13,7 @@ from dotenv import dotenv_values
 
 from reverse_etl.clock import Clock
 from reverse_etl.errors import UserError
+from reverse_etl.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _as_of_date(environment: Mapping[str, str], root: Path, target: str) -> date
         return datetime.now(UTC).date()
     file = root / "dbt_project" / "dbt_project.yml"
     try:
-        text = str(yaml.safe_load(file.read_text())["vars"]["sample_as_of_date"])
+        text = str(read_yaml(file.read_text())["vars"]["sample_as_of_date"])
     except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UserError(
             "No day to work for: set AS_OF_DATE (YYYY-MM-DD) in the environment or .env, or "

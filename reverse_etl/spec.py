@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -146,8 +147,8 @@ class Sync:
 def read_manifest(manifest_path: Path, configuration: Configuration) -> Mapping[str, Any]:
     """dbt's manifest: ``nodes`` and ``sources`` by their ids. Raises UserError naming the fix."""
     try:
-        manifest = orjson.loads(manifest_path.read_bytes())
-        return {"sources": {}, **manifest, "nodes": manifest["nodes"]}
+        written = manifest_path.stat()
+        return _manifest(manifest_path, written.st_mtime_ns, written.st_size)
     except FileNotFoundError:
         raise UserError(
             f"{configuration.settings.shown(manifest_path)} does not exist: run `make demo` or "
@@ -157,6 +158,13 @@ def read_manifest(manifest_path: Path, configuration: Configuration) -> Mapping[
         raise UserError(
             f"{configuration.settings.shown(manifest_path)} is not a dbt manifest: run `dbt parse`."
         ) from None
+
+
+@lru_cache(maxsize=2)
+def _manifest(path: Path, _written_ns: int, _size: int) -> Mapping[str, Any]:
+    """The file as it is: a run of many syncs reads its megabytes once."""
+    manifest = orjson.loads(path.read_bytes())
+    return {"sources": {}, **manifest, "nodes": manifest["nodes"]}
 
 
 def load_syncs(manifest_path: Path, configuration: Configuration) -> list[Sync]:
