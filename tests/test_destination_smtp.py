@@ -38,6 +38,21 @@ ROW = {
     "days_unused": 45,
     "days_since_start": 12,
     "active_days_7d": 1,
+    "active_days_28d": 20,
+    "amount_due": "17160",
+    "content_title": "はじめに",
+    "content_url": "https://vendor.example/lesson",
+    "currency": "JPY",
+    "error_code": "E_QUOTA",
+    "features_28d": 6,
+    "has_reached_first_value": True,
+    "idea_title": "リンクで共有",
+    "key_features_used": 3,
+    "milestone_uses": 10,
+    "plan_name": "Team",
+    "renewal_date": "2026-12-31",
+    "seats_used": 12,
+    "trial_end_date": "2026-10-31",
 }
 
 

@@ -45,7 +45,7 @@ PLAYBOOK = (
 LISTED = """
 import json
 from orchestration.definitions import defs
-graph = defs.resolve_asset_graph()
+graph = defs().resolve_asset_graph()
 print(json.dumps({
     key.to_user_string(): dict(graph.get(key).metadata) if key.path[0] == "syncs" else {}
     for key in graph.get_all_asset_keys()

@@ -83,16 +83,16 @@ moments as (
     select
         customer_id,
         on_date,
-        views,
+        plan_views,
         0 as people
-    from {{ seen_in_days('upper_plan_views', 'customer_id', 'page_view_id', 'viewed_date', 30, 'views') }} as view_changes
+    from {{ seen_in_days('upper_plan_views', 'customer_id', 'page_view_id', 'viewed_date', 30, 'plan_views') }} as view_changes
 
     union all
 
     select
         customer_id,
         on_date,
-        0 as views,
+        0 as plan_views,
         people
     from {{ seen_in_days('non_admins_at_work', 'customer_id', 'contact_id', 'usage_date', 28, 'people') }} as people_changes
 
@@ -101,7 +101,7 @@ moments as (
     select
         customer_id,
         as_of_date as on_date,
-        0 as views,
+        0 as plan_views,
         0 as people
     from measured
 
@@ -112,7 +112,7 @@ by_day as (
     select
         customer_id,
         on_date,
-        sum(views) as views,
+        sum(plan_views) as plan_views,
         sum(people) as people
     from moments
     group by
@@ -126,7 +126,7 @@ windowed as (
     select
         customer_id,
         on_date,
-        sum(views) over (
+        sum(plan_views) over (
             partition by customer_id
             order by on_date
             rows between unbounded preceding and current row

@@ -20,9 +20,12 @@ history as (
 
 ),
 
-bands as (
+-- the band above risk begins where risk ends
+watch as (
 
-    select * from {{ ref('health_bands') }}
+    select min(min_score) as min_score
+    from {{ ref('health_bands') }}
+    where band <> 'risk'
 
 ),
 
@@ -38,7 +41,7 @@ touch_plan as (
 
 ),
 
--- the band above risk begins where risk ends
+-- a day without a score says nothing of risk
 scored as (
 
     select
@@ -46,8 +49,9 @@ scored as (
         history.as_of_date,
         history.health_score,
         history.health_band,
-        (select min(bands.min_score) from bands where bands.band <> 'risk') as watch_min_score
+        watch.min_score as watch_min_score
     from history
+    cross join watch
     where history.health_score is not null
 
 ),
