@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: help env demo ui test test-all bench docs lint parse raw sandbox sandbox-stop clean
+.PHONY: help env demo ui test test-all bench replay docs lint parse raw sandbox sandbox-stop clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,13 +42,16 @@ lint: $(READY) ## sqlfluff, ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@cd dbt_project && ../$(BIN)/sqlfluff lint models data_tests --processes 2
+	@cd dbt_project && WAREHOUSE_PATH=:memory: ../$(BIN)/sqlfluff lint models data_tests --processes 2
 
 parse: $(READY) ## read the dbt project anew, so that reverse-etl sees a changed model
 	@$(BIN)/dbt --quiet parse --project-dir $(CURDIR)/dbt_project --profiles-dir $(CURDIR)/dbt_project
 
 raw: $(READY) ## land seeds/raw in the warehouse, for working with dbt alone
 	@$(BIN)/python -m orchestration.landing
+
+replay: $(READY) ## what other rules would have flagged: make replay RULES=folder [DAYS=90]
+	@$(BIN)/python -m orchestration.replay --rules "$(RULES)" --days $(or $(DAYS),90)
 
 docs: $(READY) ## write the documentation of every model and column to dbt_project/target/static_index.html
 	@$(BIN)/python -m orchestration.playbooks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from orchestration.automation import baseline, daily, everything
+from orchestration.checks import health_checks
 from orchestration.deliveries import delivery_assets
 from orchestration.progress import steps
 from orchestration.project import load_project
@@ -23,6 +24,7 @@ def defs() -> dg.Definitions:
             model_assets(project),
             *sync_assets(project),
         ],
+        asset_checks=health_checks(project),
         jobs=[baseline, everything],
         schedules=[daily],
         resources={"dbt": dbt_resource(project)},

@@ -58,7 +58,7 @@ setattr(asset_utils, "_SELECTION_ARGS_THRESHOLD", sys.maxsize)  # noqa: B010 - i
 TRANSLATOR = LayerTranslator(settings=DagsterDbtTranslatorSettings(enable_code_references=False))
 
 
-def settings_of(context: dg.AssetExecutionContext) -> Settings:
+def settings_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Settings:
     """The settings of a run: the environment's, with the day that the run's tag names."""
     day = context.run.tags.get(AS_OF_DATE_TAG)
     return Settings.from_environment({**os.environ, "AS_OF_DATE": day} if day else None)

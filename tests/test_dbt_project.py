@@ -85,6 +85,13 @@ def test_every_segment_trigger_and_measure_file_is_in_the_variable_of_its_unions
         ), variable
 
 
+def test_every_unit_test_has_a_name_that_postgres_keeps_whole(manifest: dict[str, Any]) -> None:
+    names = [test["name"] for test in manifest["unit_tests"].values()]
+    assert len(names) > 50
+    # 63 characters are kept, and dbt may add to them
+    assert not [name for name in names if len(name) > 60]
+
+
 def test_only_the_clock_reads_a_clock() -> None:
     reads = re.compile(r"\b(current_date|current_timestamp|now\(|getdate|sysdate|run_started_at)")
     files = [*MODELS.rglob("*.sql"), *(ROOT / "dbt_project/macros").rglob("*.sql")]

@@ -53,6 +53,13 @@
     )
 {%- endmacro %}
 
+{# `<before><name><ending>` for each name, one after the other. #}
+{% macro columns_listed(before, names, ending) -%}
+    {%- for name in names -%}
+        {{ before }}{{ name }}{{ ending }}{{ ', ' if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}
+
 {# The columns `<name><ending>` summed up. #}
 {% macro columns_sum(names, ending) -%}
     {%- for name in names -%}

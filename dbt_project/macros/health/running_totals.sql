@@ -5,21 +5,23 @@
 
     changes  subselect of customer_id, on_date and the named columns: what is added (or, negative, taken away) that day
     columns  the columns to sum
+    latest   date columns of which the last so far is carried on
 #}
-{% macro running_totals(changes, columns) -%}
+{% macro running_totals(changes, columns, latest=()) -%}
+    {%- set carried = columns + latest | list -%}
     (
         select
             totals.customer_id,
             totals.on_date as as_of_date,
-            {%- for column in columns %}
+            {%- for column in carried %}
             totals.{{ column }}{{ ',' if not loop.last }}
             {%- endfor %}
         from (
             select
                 summed.customer_id,
                 summed.on_date,
-                {%- for column in columns %}
-                sum(summed.{{ column }}) over (
+                {%- for column in carried %}
+                {{ 'max' if column in latest else 'sum' }}(summed.{{ column }}) over (
                     partition by summed.customer_id
                     order by summed.on_date
                     rows between unbounded preceding and current row
@@ -30,15 +32,15 @@
                 select
                     changes.customer_id,
                     changes.on_date,
-                    {%- for column in columns %}
-                    sum(changes.{{ column }}) as {{ column }},
+                    {%- for column in carried %}
+                    {{ 'max' if column in latest else 'sum' }}(changes.{{ column }}) as {{ column }},
                     {%- endfor %}
                     max(changes.is_scored) as is_scored
                 from (
                     select
                         customer_id,
                         on_date,
-                        {%- for column in columns %}
+                        {%- for column in carried %}
                         {{ column }},
                         {%- endfor %}
                         0 as is_scored
@@ -49,8 +51,8 @@
                     select
                         customer_id,
                         as_of_date as on_date,
-                        {%- for column in columns %}
-                        0 as {{ column }},
+                        {%- for column in carried %}
+                        {{ 'cast(null as date)' if column in latest else 0 }} as {{ column }},
                         {%- endfor %}
                         1 as is_scored
                     from {{ ref('int_customer_days') }}

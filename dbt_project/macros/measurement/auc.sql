@@ -2,7 +2,7 @@
     The area under the ROC curve: the chance that who churned had the lower value than who stayed, ties counting half
     (Mann and Whitney 1947). 0.5 says nothing, 1 tells them apart.
 
-    outcomes   subselect with the columns of `by`, `value`, and how often it churned and stayed (`churned`, `stayed`)
+    outcomes   subselect with the columns of `by`, `predicted_by`, and how often it churned and stayed (`churned`, `stayed`)
     by         columns for each combination of which there is one area
 #}
 {% macro auc(outcomes, by) -%}
@@ -15,7 +15,7 @@
                 tallied.*,
                 sum(stayed) over (
                     partition by {{ by | join(', ') }}
-                    order by value desc
+                    order by predicted_by desc
                     rows between unbounded preceding and current row
                 ) - stayed as stayed_above,
                 sum(churned) over (partition by {{ by | join(', ') }}) as all_churned,
@@ -23,11 +23,11 @@
             from (
                 select
                     {{ by | join(', ') }},
-                    value,
+                    predicted_by,
                     cast(sum(churned) as double precision) as churned,
                     cast(sum(stayed) as double precision) as stayed
                 from {{ outcomes }} as outcomes
-                group by {{ by | join(', ') }}, value
+                group by {{ by | join(', ') }}, predicted_by
             ) as tallied
         ) as ranked
         group by {{ by | join(', ') }}

@@ -14,3 +14,18 @@
         analyze {{ relation }}
     {%- endif -%}
 {%- endmacro %}
+
+{#
+    Goes between `as` and the bracket of a CTE whose columns are long expressions that later steps use many times.
+    Postgres would write each of them out at every use, and compute it as often.
+#}
+{% macro computed_once() -%}
+    {{ return(adapter.dispatch('computed_once')()) }}
+{%- endmacro %}
+
+{% macro default__computed_once() -%}
+{%- endmacro %}
+
+{% macro postgres__computed_once() -%}
+    materialized
+{%- endmacro %}

@@ -25,10 +25,10 @@ earlier as (
 
     select
         customer_id,
-        as_of_date,
         {% for dimension in dimensions %}
-        {{ dimension }}_score{{ ',' if not loop.last }}
+        {{ dimension }}_score,
         {% endfor %}
+        as_of_date
     from scored
     {% if is_incremental() %}
 
@@ -36,10 +36,10 @@ earlier as (
 
     select
         customer_id,
-        as_of_date,
         {% for dimension in dimensions %}
-        {{ dimension }}_score{{ ',' if not loop.last }}
+        {{ dimension }}_score,
         {% endfor %}
+        as_of_date
     from {{ this }}
     where
         rules_version = {{ rules_version() }}
@@ -80,7 +80,6 @@ weighted as (
         scored.as_of_date,
         scored.journey_stage,
         scored.tier,
-        scored.tenure_band,
         {% for dimension in dimensions %}
         scored.{{ dimension }}_score,
         peers.{{ dimension }}_score as {{ dimension }}_peers,
@@ -91,8 +90,9 @@ weighted as (
         case when scored.{{ dimension }}_score is null or month_ago.{{ dimension }}_score is null then 0 else weights.{{ dimension }} end
             as {{ dimension }}_weight_28d,
         scored.{{ dimension }}_score - week_ago.{{ dimension }}_score as {{ dimension }}_change_7d,
-        scored.{{ dimension }}_score - month_ago.{{ dimension }}_score as {{ dimension }}_change_28d{{ ',' if not loop.last }}
+        scored.{{ dimension }}_score - month_ago.{{ dimension }}_score as {{ dimension }}_change_28d,
         {% endfor %}
+        scored.tenure_band
     from scored
     inner join weights
         on
@@ -125,7 +125,7 @@ summed as (
 
 ),
 
-covered as (
+covered as {{ computed_once() }} (
 
     select
         summed.*,
@@ -137,10 +137,9 @@ covered as (
 
 ),
 
-explained as (
+explained as {{ computed_once() }} (
 
     select
-        covered.*,
         case when is_covered then {{ rounded(
             ratio(weighted_sum(dimensions, '_weight', '_score'), 'present_weight'), 5, 2
         ) }} end as health_score,
@@ -159,31 +158,27 @@ explained as (
                 dimension ~ '_weight * (coalesce(' ~ dimension ~ '_score, 0) - coalesce(' ~ dimension ~ '_peers, 0))',
                 'present_weight'
             ), 5, 2
-        ) }} end as {{ dimension }}_part{{ ',' if not loop.last }}
+        ) }} end as {{ dimension }}_part,
         {% endfor %}
+        covered.*
     from covered
 
 ),
 
 -- parts are rounded each; what that leaves over goes to the largest, so that they add up to the difference to the cent
-settled as (
+settled as {{ computed_once() }} (
 
     select
         explained.*,
         health_score - peer_score - ({{ columns_sum(dimensions, '_part') }}) as left_over,
-        greatest(
-            {% for dimension in dimensions %}
-            abs({{ dimension }}_part){{ ',' if not loop.last }}
-            {% endfor %}
-        ) as largest_part
+        greatest({{ columns_listed('abs(', dimensions, '_part)') }}) as largest_part
     from explained
 
 ),
 
-drivers as (
+drivers as {{ computed_once() }} (
 
     select
-        settled.*,
         {% for dimension in dimensions %}
         cast({{ dimension }}_part + case
             when
@@ -193,8 +188,9 @@ drivers as (
                 {% endfor %}
                 then left_over
             else 0
-        end as decimal(5, 2)) as {{ dimension }}_driver{{ ',' if not loop.last }}
+        end as decimal(5, 2)) as {{ dimension }}_driver,
         {% endfor %}
+        settled.*
     from settled
 
 ),
@@ -211,7 +207,7 @@ final as (
         drivers.tier,
         drivers.tenure_band,
         ---------- the score
-        drivers.health_score,
+        cast(drivers.health_score as decimal(5, 2)) as health_score,
         case
             when drivers.health_score is null then 'unknown'
             when drivers.health_score >= bands.healthy_min_score then 'healthy'
@@ -219,17 +215,16 @@ final as (
             else 'risk'
         end as health_band,
         drivers.coverage,
-        drivers.health_change_7d,
-        drivers.health_change_28d,
+        cast(drivers.health_change_7d as decimal(5, 2)) as health_change_7d,
+        cast(drivers.health_change_28d as decimal(5, 2)) as health_change_28d,
         ---------- what drives it
-        drivers.peer_score,
+        cast(drivers.peer_score as decimal(5, 2)) as peer_score,
         case
             {% for dimension in dimensions %}
-            when drivers.{{ dimension }}_driver < 0 and drivers.{{ dimension }}_driver = least(
-                {% for other in dimensions %}
-                drivers.{{ other }}_driver{{ ',' if not loop.last }}
-                {% endfor %}
-            ) then '{{ dimension }}'
+            when
+                drivers.{{ dimension }}_driver < 0
+                and drivers.{{ dimension }}_driver = least({{ columns_listed('drivers.', dimensions, '_driver') }})
+                then '{{ dimension }}'
             {% endfor %}
         end as weakest_dimension,
         {% for dimension in dimensions %}

@@ -24,10 +24,10 @@ rules as (
 joined as (
 
     select
-        measured.*,
         {% for measure in var('measures') %}
-        scored.{{ measure }}_points{{ ',' if not loop.last }}
+        scored.{{ measure }}_points,
         {% endfor %}
+        measured.*
     from measured
     inner join scored
         on

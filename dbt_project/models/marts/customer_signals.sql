@@ -15,18 +15,6 @@ health as (
 
 ),
 
-journey as (
-
-    select * from {{ ref('customer_journey') }}
-
-),
-
-valued as (
-
-    select * from {{ ref('int_customers__valued') }}
-
-),
-
 revenue as (
 
     select
@@ -238,13 +226,10 @@ joined as (
         customers.is_paying,
         customers.has_given_notice,
         health.health_band,
-        health.health_score,
         health.usage_score,
         churn_chances.churn_probability_90d,
         coalesce(revenue.mrr, 0) as mrr,
-        valued.potential,
         today.tenure_days,
-        today.usage_trend_raw,
         today.seat_use_raw,
         today.mail_engagement_raw,
         today.site_visits_raw,
@@ -266,10 +251,6 @@ joined as (
     from customers
     inner join health
         on customers.customer_id = health.customer_id
-    inner join journey
-        on customers.customer_id = journey.customer_id
-    inner join valued
-        on customers.customer_id = valued.customer_id
     inner join churn_chances
         on customers.customer_id = churn_chances.customer_id
     left join revenue

@@ -58,21 +58,10 @@ team as (
 
 ),
 
-engagements as (
+-- what the managers did or planned: talks, and tasks that they put off
+owner_acts as (
 
-    select * from {{ ref('stg_hubspot__engagements') }}
-
-),
-
-engagement_members as (
-
-    select * from {{ ref('stg_hubspot__engagement_members') }}
-
-),
-
-contacts as (
-
-    select * from {{ ref('contacts') }}
+    select * from {{ ref('int_owner_acts__attributed') }}
 
 ),
 
@@ -104,44 +93,19 @@ fallback as (
 
 ),
 
--- what the managers did or planned: talks, and tasks that they put off
-owner_acts as (
-
-    select distinct
-        coalesce(contacts.customer_id, customers.customer_id) as customer_id,
-        engagements.engagement_id,
-        engagements.engagement_type,
-        engagements.outcome,
-        engagements.task_status,
-        engagements.is_completed,
-        engagements.occurred_at,
-        engagements.due_at
-    from engagements
-    inner join engagement_members
-        on engagements.engagement_id = engagement_members.engagement_id
-    left join contacts
-        on engagement_members.hubspot_contact_id = contacts.hubspot_contact_id
-    left join customers
-        on engagement_members.hubspot_company_id = customers.hubspot_company_id
-
-),
-
 in_hand as (
 
     select
         customer_id,
         max(case
             when
-                (
-                    (engagement_type = 'meeting' and is_completed)
-                    or (engagement_type = 'call' and outcome = 'connected')
-                )
+                is_talk
                 and occurred_at <= {{ as_of_at() }}
                 then cast(occurred_at as date)
         end) as last_talk_date,
         min(case
             when
-                engagement_type = 'meeting'
+                act_type = 'meeting'
                 and not is_completed
                 and coalesce(outcome, 'scheduled') = 'scheduled'
                 and occurred_at > {{ as_of_at() }}
@@ -149,13 +113,12 @@ in_hand as (
         end) as next_talk_date,
         max(case
             when
-                engagement_type = 'task'
+                act_type = 'task'
                 and task_status in ('waiting', 'deferred')
                 and cast(due_at as date) > {{ as_of_date() }}
                 then cast(due_at as date)
         end) as snoozed_until_date
     from owner_acts
-    where customer_id is not null
     group by customer_id
 
 ),
@@ -338,8 +301,8 @@ final as (
             when ranked.standing = 'open' then 'waiting'
         end as queue_status,
         cast(case when ranked.standing = 'open' then ranked.open_rank end as integer) as queue_rank,
-        case when ranked.standing is not null then ranked.revenue_at_stake end as revenue_at_stake,
-        case when ranked.standing is not null then ranked.expected_value end as expected_value,
+        cast(case when ranked.standing is not null then ranked.revenue_at_stake end as decimal(18, 2)) as revenue_at_stake,
+        cast(case when ranked.standing is not null then ranked.expected_value end as decimal(18, 2)) as expected_value,
         cast(case when ranked.standing is not null then ranked.hours end as decimal(9, 2)) as hours,
         ranked.snoozed_until_date,
         ranked.next_talk_date,

@@ -13,12 +13,6 @@ links as (
 
 ),
 
-customers as (
-
-    select * from {{ ref('int_customers__identified') }}
-
-),
-
 mails as (
 
     select * from {{ ref('int_mails__engaged') }}
@@ -47,17 +41,11 @@ campaigns as (
 
 ),
 
-engagements as (
+talks as (
 
     select *
-    from {{ ref('stg_hubspot__engagements') }}
-    where engagement_type in ('call', 'meeting')
-
-),
-
-engagement_members as (
-
-    select * from {{ ref('stg_hubspot__engagement_members') }}
+    from {{ ref('int_owner_acts__attributed') }}
+    where act_type in ('call', 'meeting')
 
 ),
 
@@ -192,44 +180,28 @@ mail_touches as (
 ),
 
 -- a call or meeting touches each contact named in it; with none named, the customer
-engagement_touches as (
+talk_touches as (
 
-    select distinct
-        {{ hashed_id([
-            "'engagement'",
-            'engagements.engagement_id',
-            'coalesce(contacts.customer_id, customers.customer_id)',
-            'contacts.contact_id',
-        ]) }} as touchpoint_id,
-        engagements.engagement_type as touchpoint_type,
-        case engagements.engagement_type when 'call' then 'phone' else 'meeting' end as channel,
+    select
+        {{ hashed_id(["'talk'", 'act_id', 'customer_id', 'contact_id']) }} as touchpoint_id,
+        act_type as touchpoint_type,
+        case act_type when 'call' then 'phone' else 'meeting' end as channel,
         'outbound' as direction,
         false as is_commercial,
-        coalesce(contacts.customer_id, customers.customer_id) as customer_id,
-        contacts.contact_id,
-        engagements.owner_id,
-        'hubspot' as source_name,
-        engagements.title as topic,
-        engagements.occurred_at,
+        customer_id,
+        contact_id,
+        owner_id,
+        source_name,
+        title as topic,
+        occurred_at,
+        case when is_talk then occurred_at end as reacted_at,
         case
-            when engagements.engagement_type = 'meeting' and engagements.is_completed then engagements.occurred_at
-            when engagements.engagement_type = 'call' and engagements.outcome = 'connected' then engagements.occurred_at
-        end as reacted_at,
-        case
-            when engagements.engagement_type = 'meeting' and engagements.is_completed then 'attended'
-            when engagements.engagement_type = 'call' and engagements.outcome = 'connected' then 'replied'
-            else 'none'
+            when not is_talk then 'none'
+            when act_type = 'meeting' then 'attended'
+            else 'replied'
         end as reaction
-    from engagements
-    inner join engagement_members
-        on engagements.engagement_id = engagement_members.engagement_id
-    left join contacts
-        on engagement_members.hubspot_contact_id = contacts.hubspot_contact_id
-    left join customers
-        on engagement_members.hubspot_company_id = customers.hubspot_company_id
-    where
-        engagements.occurred_at <= {{ as_of_at() }}
-        and coalesce(contacts.customer_id, customers.customer_id) is not null
+    from talks
+    where occurred_at <= {{ as_of_at() }}
 
 ),
 
@@ -374,7 +346,7 @@ touches as (
 
     select * from mail_touches
     union all
-    select * from engagement_touches
+    select * from talk_touches
     union all
     select * from webinar_touches
     union all

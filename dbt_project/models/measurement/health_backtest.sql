@@ -1,6 +1,6 @@
 -- What the score is worth: how well it told, some days ahead, who would leave, with an interval that counts a customer
 -- once however many days of it there are, and against two honest baselines.
-{% set by = ['signal', 'lead_days', 'tier'] %}
+{% set by = ['predictor', 'lead_days', 'tier'] %}
 with
 
 observations as (
@@ -42,13 +42,13 @@ grouped as (
 -- the score and its two baselines side by side, as values of which lower should mean leaving
 valued as (
 
-    {% for signal, value in [('health', 'health_score'), ('activity', 'events_28d'), ('tenure', 'tenure_days')] %}
+    {% for predictor, column in [('health', 'health_score'), ('activity', 'events_28d'), ('tenure', 'tenure_days')] %}
     select
-        '{{ signal }}' as signal,
+        '{{ predictor }}' as predictor,
         lead_days,
         tier_group as tier,
         customer_id,
-        cast({{ value }} as double precision) as value,
+        cast({{ column }} as double precision) as predicted_by,
         case when has_churned then 1 else 0 end as churned,
         case when has_churned then 0 else 1 end as stayed,
         case when churn_kind = 'voluntary' then 1 else 0 end as churned_voluntary,
@@ -67,13 +67,23 @@ point as (
 
 voluntary as (
 
-    select * from {{ auc("(select signal, lead_days, tier, value, churned_voluntary as churned, stayed from valued where signal = 'health')", by) }} as areas
+    select *
+    from {{ auc(
+        '(select predictor, lead_days, tier, predicted_by, churned_voluntary as churned, stayed'
+        ~ " from valued where predictor = 'health')",
+        by
+    ) }} as areas
 
 ),
 
 involuntary as (
 
-    select * from {{ auc("(select signal, lead_days, tier, value, churned_involuntary as churned, stayed from valued where signal = 'health')", by) }} as areas
+    select *
+    from {{ auc(
+        '(select predictor, lead_days, tier, predicted_by, churned_involuntary as churned, stayed'
+        ~ " from valued where predictor = 'health')",
+        by
+    ) }} as areas
 
 ),
 
@@ -107,7 +117,7 @@ draws as (
 resampled as (
 
     select * from {{ auc(
-        '(select valued.signal, valued.lead_days, valued.tier, draws.replicate, valued.value,'
+        '(select valued.predictor, valued.lead_days, valued.tier, draws.replicate, valued.predicted_by,'
         ~ ' draws.times * valued.churned as churned, draws.times * valued.stayed as stayed'
         ~ ' from valued inner join draws on valued.customer_id = draws.customer_id where draws.times > 0)',
         by + ['replicate']
@@ -122,10 +132,10 @@ pivoted as (
         lead_days,
         tier,
         replicate,
-        max(case when signal = 'health' then auc end) as auc,
+        max(case when predictor = 'health' then auc end) as auc,
         greatest(
-            max(case when signal = 'activity' then auc end),
-            max(case when signal = 'tenure' then greatest(auc, 1 - auc) end)
+            max(case when predictor = 'activity' then auc end),
+            max(case when predictor = 'tenure' then greatest(auc, 1 - auc) end)
         ) as baseline_auc
     from resampled
     group by
@@ -277,9 +287,9 @@ pointed as (
     select
         lead_days,
         tier,
-        max(case when signal = 'health' then auc end) as auc,
-        max(case when signal = 'activity' then auc end) as activity_auc,
-        max(case when signal = 'tenure' then greatest(auc, 1 - auc) end) as tenure_auc
+        max(case when predictor = 'health' then auc end) as auc,
+        max(case when predictor = 'activity' then auc end) as activity_auc,
+        max(case when predictor = 'tenure' then greatest(auc, 1 - auc) end) as tenure_auc
     from point
     group by
         lead_days,

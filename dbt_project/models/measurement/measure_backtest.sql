@@ -28,11 +28,11 @@ rules as (
 joined as (
 
     select
-        observations.customer_id,
-        case when observations.has_churned then 1 else 0 end as churned,
         {% for measure in measures %}
-        scored.{{ measure }}_points{{ ',' if not loop.last }}
+        scored.{{ measure }}_points,
         {% endfor %}
+        observations.customer_id,
+        case when observations.has_churned then 1 else 0 end as churned
     from observations
     inner join scored
         on

@@ -36,11 +36,11 @@ measured as (
         customer_days.seats_bought,
         customer_days.mrr,
         customer_days.live_from,
-        customer_days.paid_from,
         {% for measure in var('measures') %}
         {{ measure }}.raw_value as {{ measure }}_raw,
-        {{ measure }}.age_days as {{ measure }}_age_days{{ ',' if not loop.last }}
+        {{ measure }}.age_days as {{ measure }}_age_days,
         {% endfor %}
+        customer_days.paid_from
     from customer_days
     {% for measure in var('measures') %}
     left join {{ measure }}

@@ -46,15 +46,13 @@ rules as (
 peer_tenths as (
 
     select
-        tier,
-        tenure_band,
         {% for measure in measures %}
-        {% set last_measure = loop.last %}
         {% for tenth in range(0, 101, 10) %}
-        max(case when measure = '{{ measure }}' then cast(p{{ tenth }} as double precision) end) as {{ measure }}_p{{ tenth }}
-        {{- ',' if not (last_measure and loop.last) }}
+        max(case when measure = '{{ measure }}' then cast(p{{ tenth }} as double precision) end) as {{ measure }}_p{{ tenth }},
         {% endfor %}
         {% endfor %}
+        tier,
+        tenure_band
     from {{ ref('int_health_references') }}
     where rules_version = {{ rules_version() }}
     group by
@@ -64,14 +62,13 @@ peer_tenths as (
 ),
 
 -- present: there is a value, and its source spoke not too long ago
-pointed as (
+pointed as {{ computed_once() }} (
 
     select
         measured.customer_id,
         measured.as_of_date,
         measured.tier,
         measured.tenure_band,
-        measured.journey_stage,
         {% for measure in measures %}
         {% set value = 'measured.' ~ measure ~ '_raw' %}
         {% set age = 'measured.' ~ measure ~ '_age_days' %}
@@ -88,8 +85,9 @@ pointed as (
             when rules.{{ measure }}_half_life_days is null then 1
             else power(cast(0.5 as double precision), {{ age }} / rules.{{ measure }}_half_life_days)
         end as {{ measure }}_weight,
-        rules.{{ measure }}_dimension{{ ',' if not loop.last }}
+        rules.{{ measure }}_dimension,
         {% endfor %}
+        measured.journey_stage
     from measured
     cross join rules
     left join peer_tenths
@@ -107,15 +105,15 @@ final as (
         as_of_date,
         tier,
         tenure_band,
-        journey_stage,
         {% for dimension in var('dimensions') %}
         {{ rounded(
             '(' ~ dimension_sum(dimension, measures, 'points') ~ ') / nullif(' ~ dimension_sum(dimension, measures) ~ ', 0)', 5, 2
         ) }} as {{ dimension }}_score,
         {% endfor %}
         {% for measure in measures %}
-        {{ rounded(measure ~ '_points', 5, 2) }} as {{ measure }}_points{{ ',' if not loop.last }}
+        {{ rounded(measure ~ '_points', 5, 2) }} as {{ measure }}_points,
         {% endfor %}
+        journey_stage
     from pointed
 
 )

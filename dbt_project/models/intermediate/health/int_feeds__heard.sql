@@ -64,10 +64,10 @@ by_day as (
 
     select
         spoken_date as on_date,
-        0 as is_scored,
         {% for feed in feeds %}
-        max(case when feed = '{{ feed }}' then spoken_date end) as {{ feed }}_date{{ ',' if not loop.last }}
+        max(case when feed = '{{ feed }}' then spoken_date end) as {{ feed }}_date,
         {% endfor %}
+        0 as is_scored
     from spoken
     group by spoken_date
 
@@ -75,10 +75,10 @@ by_day as (
 
     select
         as_of_date as on_date,
-        1 as is_scored,
         {% for feed in feeds %}
-        cast(null as date) as {{ feed }}_date{{ ',' if not loop.last }}
+        cast(null as date) as {{ feed }}_date,
         {% endfor %}
+        1 as is_scored
     from days
 
 ),
@@ -87,10 +87,10 @@ last_heard as (
 
     select
         on_date,
-        is_scored,
         {% for feed in feeds %}
-        max({{ feed }}_date) over (order by on_date) as {{ feed }}_date{{ ',' if not loop.last }}
+        max({{ feed }}_date) over (order by on_date) as {{ feed }}_date,
         {% endfor %}
+        is_scored
     from by_day
 
 ),

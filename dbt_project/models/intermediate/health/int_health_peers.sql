@@ -43,8 +43,9 @@ everybody as (
 
     select
         {% for dimension in var('dimensions') %}
-        {{ ratio('sum(' ~ dimension ~ '_score)', 'count(' ~ dimension ~ '_score)') }} as {{ dimension }}_score{{ ',' if not loop.last }}
+        {{ ratio('sum(' ~ dimension ~ '_score)', 'count(' ~ dimension ~ '_score)') }} as {{ dimension }}_score,
         {% endfor %}
+        count(*) as customer_days
     from sampled
 
 ),
@@ -54,10 +55,10 @@ grouped as (
     select
         tier,
         tenure_band,
-        count(distinct customer_id) as customers,
         {% for dimension in var('dimensions') %}
-        {{ ratio('sum(' ~ dimension ~ '_score)', 'count(' ~ dimension ~ '_score)') }} as {{ dimension }}_score{{ ',' if not loop.last }}
+        {{ ratio('sum(' ~ dimension ~ '_score)', 'count(' ~ dimension ~ '_score)') }} as {{ dimension }}_score,
         {% endfor %}
+        count(distinct customer_id) as customers
     from sampled
     group by
         tier,
@@ -71,14 +72,14 @@ final as (
         {{ rules_version() }} as rules_version,
         tiers.tier,
         tenure_bands.tenure_band,
-        cast(coalesce(grouped.customers, 0) as integer) as customers,
         {% for dimension in var('dimensions') %}
         {{ rounded(
             '(coalesce(grouped.customers, 0) * coalesce(grouped.' ~ dimension ~ '_score, everybody.' ~ dimension ~ '_score) + '
             ~ health_threshold('reference_shrinkage') ~ ' * everybody.' ~ dimension ~ '_score) / (coalesce(grouped.customers, 0) + '
             ~ health_threshold('reference_shrinkage') ~ ')', 5, 2
-        ) }} as {{ dimension }}_score{{ ',' if not loop.last }}
+        ) }} as {{ dimension }}_score,
         {% endfor %}
+        cast(coalesce(grouped.customers, 0) as integer) as customers
     from {{ ref('tiers') }} as tiers
     cross join {{ ref('tenure_bands') }} as tenure_bands
     cross join everybody
@@ -86,7 +87,7 @@ final as (
         on
             tiers.tier = grouped.tier
             and tenure_bands.tenure_band = grouped.tenure_band
-    where exists (select 1 from sampled)
+    where everybody.customer_days > 0
 
 )
 

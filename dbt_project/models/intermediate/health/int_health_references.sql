@@ -9,6 +9,7 @@
 
 with
 
+-- a version that has its reference keeps it
 measured as (
 
     select *
@@ -16,7 +17,6 @@ measured as (
     where
         rules_version = {{ rules_version() }}
         {% if is_incremental() %}
-        -- a version that has its reference keeps it
         and not exists (select 1 from {{ this }} as frozen where frozen.rules_version = {{ rules_version() }})
         {% endif %}
 
@@ -105,16 +105,16 @@ ranked as (
 tenths as (
 
     select
-        measure,
-        tier,
-        tenure_band,
         {% for tenth in range(0, 101, 10) %}
         {% set place = 'last_place * ' ~ tenth ~ ' / 100.0' %}
         sum(case
             when place = floor({{ place }}) then raw_value * (1 - ({{ place }} - floor({{ place }})))
             when place = floor({{ place }}) + 1 then raw_value * ({{ place }} - floor({{ place }}))
-        end) as p{{ tenth }}{{ ',' if not loop.last }}
+        end) as p{{ tenth }},
         {% endfor %}
+        measure,
+        tier,
+        tenure_band
     from ranked
     group by
         measure,
@@ -148,6 +148,12 @@ groups as (
 
 ),
 
+shrinkage as (
+
+    select {{ health_threshold('reference_shrinkage') }} as customers
+
+),
+
 everybody as (
 
     select *
@@ -163,15 +169,16 @@ final as (
         everybody.measure,
         groups.tier,
         groups.tenure_band,
-        cast(coalesce(sizes.customers, 0) as integer) as customers,
         {% for tenth in range(0, 101, 10) %}
-        cast((
-            coalesce(sizes.customers, 0) * coalesce(tenths.p{{ tenth }}, 0)
-            + {{ health_threshold('reference_shrinkage') }} * everybody.p{{ tenth }}
-        ) / (coalesce(sizes.customers, 0) + {{ health_threshold('reference_shrinkage') }}) as decimal(18, 6)) as p{{ tenth }}{{ ',' if not loop.last }}
+        cast(
+            (coalesce(sizes.customers, 0) * coalesce(tenths.p{{ tenth }}, 0) + shrinkage.customers * everybody.p{{ tenth }})
+            / (coalesce(sizes.customers, 0) + shrinkage.customers) as decimal(18, 6)
+        ) as p{{ tenth }},
         {% endfor %}
+        cast(coalesce(sizes.customers, 0) as integer) as customers
     from groups
     cross join everybody
+    cross join shrinkage
     left join tenths
         on
             everybody.measure = tenths.measure

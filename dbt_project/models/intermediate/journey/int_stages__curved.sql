@@ -117,17 +117,22 @@ curves as (
 
 ),
 
-enough as (
+-- whose curve stands for a tier in a stage
+chosen as (
 
     select
-        curves.journey_stage,
+        of_all.journey_stage,
         all_tiers.tier,
-        max(curves.moved_on) as moved_on
+        case when max(own.moved_on) >= {{ threshold('stage_curve_min_moves') }} then all_tiers.tier else '' end as curve_tier
     from all_tiers
-    inner join curves
-        on all_tiers.tier = curves.tier
+    inner join curves as of_all
+        on of_all.tier = ''
+    left join curves as own
+        on
+            of_all.journey_stage = own.journey_stage
+            and all_tiers.tier = own.tier
     group by
-        curves.journey_stage,
+        of_all.journey_stage,
         all_tiers.tier
 
 ),
@@ -135,21 +140,16 @@ enough as (
 final as (
 
     select
-        curves.journey_stage,
-        all_tiers.tier,
+        chosen.journey_stage,
+        chosen.tier,
         curves.days_in_stage,
         {{ rounded('curves.share_moved_on', 5, 4) }} as share_moved_on,
-        curves.tier = '' as is_of_all_tiers
-    from all_tiers
-    cross join (select distinct journey_stage from curves) as curved_stages
-    left join enough
-        on
-            curved_stages.journey_stage = enough.journey_stage
-            and all_tiers.tier = enough.tier
+        chosen.curve_tier = '' as is_of_all_tiers
+    from chosen
     inner join curves
         on
-            curved_stages.journey_stage = curves.journey_stage
-            and curves.tier = case when enough.moved_on >= {{ threshold('stage_curve_min_moves') }} then all_tiers.tier else '' end
+            chosen.journey_stage = curves.journey_stage
+            and chosen.curve_tier = curves.tier
 
 )
 

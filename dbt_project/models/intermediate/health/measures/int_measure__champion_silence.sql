@@ -35,7 +35,7 @@ active_months as (
         customer_id,
         contact_id,
         month,
-        count(*) as days,
+        count(*) as day_count,
         max(active_date) as last_active_date
     from active_days
     group by
@@ -58,7 +58,7 @@ quarters as (
         months.month,
         active_months.customer_id,
         active_months.contact_id,
-        sum(active_months.days) as days,
+        sum(active_months.day_count) as day_count,
         max(active_months.last_active_date) as last_active_date
     from months
     inner join active_months
@@ -78,7 +78,7 @@ ranked as (
         quarters.*,
         row_number() over (
             partition by customer_id, month
-            order by days desc, last_active_date desc, contact_id
+            order by day_count desc, last_active_date desc, contact_id
         ) as activity_rank
     from quarters
 

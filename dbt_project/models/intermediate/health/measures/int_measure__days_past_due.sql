@@ -17,9 +17,7 @@
         select customer_id, to_date as on_date, -1 as outstanding from {{ standing }} as went where to_date is not null
     )
 {%- endset %}
-{%- set begun -%}
-    (select customer_id, from_date as on_date from {{ standing }} as standing)
-{%- endset %}
+{%- set begun = '(select customer_id, from_date as on_date from ' ~ standing ~ ' as standing)' %}
 with
 
 customer_days as (

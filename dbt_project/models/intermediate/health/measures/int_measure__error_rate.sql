@@ -1,5 +1,8 @@
 -- How often errors get in the way: the log of the errors of the last 28 days for each hundred uses; nothing where nothing was used.
-{% set totals = running_totals(summed_in_days("(select * from " ~ ref('int_usage__daily') ~ " where customer_id is not null)", 'known_date', {'uses': 'uses', 'errors': 'errors'}, 28), ['uses', 'errors']) %}
+{% set known = "(select * from " ~ ref('int_usage__daily') ~ " where customer_id is not null)" %}
+{% set totals = running_totals(
+    summed_in_days(known, 'known_date', {'uses': 'uses', 'errors': 'errors'}, 28), ['uses', 'errors']
+) %}
 with
 
 customer_days as (

@@ -1,5 +1,11 @@
 -- Whether first value was reached: 1 from the day on which the first such event was known, else 0.
-{% set reached = "(select distinct customer_id, known_date as on_date from " ~ ref('int_usage__daily') ~ " where customer_id is not null and is_first_value and uses > 0)" %}
+{%- set reached -%}
+    (
+        select distinct customer_id, known_date as on_date
+        from {{ ref('int_usage__daily') }}
+        where customer_id is not null and is_first_value and uses > 0
+    )
+{%- endset %}
 with
 
 customer_days as (

@@ -1,7 +1,13 @@
 -- Share of the mails of the last 90 days that a person opened or clicked; nothing where no mail was delivered. A reaction
 -- counts from its own day on, for as long as its mail does.
 {%- set mails -%}
-    (select customer_id, delivered_date, case when reacted_date is not null then greatest(reacted_date, delivered_date) end as reacted_date from {{ ref('int_mails__engaged') }})
+    (
+        select
+            customer_id,
+            delivered_date,
+            case when reacted_date is not null then greatest(reacted_date, delivered_date) end as reacted_date
+        from {{ ref('int_mails__engaged') }}
+    )
 {%- endset %}
 {%- set changes -%}
     (

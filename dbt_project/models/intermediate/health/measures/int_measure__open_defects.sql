@@ -1,6 +1,7 @@
 -- Tickets about defects (incidents and problems) that the customer opened in the last 60 days. Questions do not count:
 -- people who ask are people who try.
-{% set totals = running_totals(summed_in_days("(select * from " ~ ref('int_tickets__attributed') ~ " where ticket_kind in ('incident', 'problem'))", 'created_date', {'counted': '1'}, 60), ['counted']) %}
+{% set defects = "(select * from " ~ ref('int_tickets__attributed') ~ " where ticket_kind in ('incident', 'problem'))" %}
+{% set totals = running_totals(summed_in_days(defects, 'created_date', {'counted': '1'}, 60), ['counted']) %}
 with
 
 customer_days as (

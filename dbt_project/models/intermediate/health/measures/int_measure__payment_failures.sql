@@ -1,5 +1,12 @@
 -- Times in the last 180 days that a payment began to be outstanding.
-{% set totals = running_totals(summed_in_days("(select stripe_customer_id as customer_id, cast(valid_from as date) as from_date from " ~ ref('stg_stripe__subscription_versions') ~ " where status in ('past_due', 'unpaid'))", 'from_date', {'counted': '1'}, 180), ['counted']) %}
+{% set failures %}
+    (
+        select stripe_customer_id as customer_id, cast(valid_from as date) as from_date
+        from {{ ref('stg_stripe__subscription_versions') }}
+        where status in ('past_due', 'unpaid')
+    )
+{% endset %}
+{% set totals = running_totals(summed_in_days(failures, 'from_date', {'counted': '1'}, 180), ['counted']) %}
 with
 
 customer_days as (

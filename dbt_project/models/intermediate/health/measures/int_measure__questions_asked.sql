@@ -1,5 +1,6 @@
 -- Questions asked in the last 90 days for each seat bought: a good sign, up to a point.
-{% set totals = running_totals(summed_in_days("(select * from " ~ ref('int_tickets__attributed') ~ " where ticket_kind = 'question')", 'created_date', {'counted': '1'}, 90), ['counted']) %}
+{% set questions = "(select * from " ~ ref('int_tickets__attributed') ~ " where ticket_kind = 'question')" %}
+{% set totals = running_totals(summed_in_days(questions, 'created_date', {'counted': '1'}, 90), ['counted']) %}
 with
 
 customer_days as (

@@ -1,5 +1,6 @@
 -- How much the customer does in the product: the log of its uses in the last 28 days for each seat bought.
-{% set totals = running_totals(summed_in_days("(select * from " ~ ref('int_usage__daily') ~ " where customer_id is not null)", 'known_date', {'uses': 'uses'}, 28), ['uses']) %}
+{% set known = "(select * from " ~ ref('int_usage__daily') ~ " where customer_id is not null)" %}
+{% set totals = running_totals(summed_in_days(known, 'known_date', {'uses': 'uses'}, 28), ['uses']) %}
 with
 
 customer_days as (
