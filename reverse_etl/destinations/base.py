@@ -26,6 +26,8 @@ ROUTING = frozenset(
 )
 """Columns of a trigger that address it. Tools with fields of their own for them do not get them
 again as properties of the event."""
+UNSHOWN = ROUTING | {"customer_id", "contact_id", "customer_name", "language"}
+"""Columns that people who read an alert or a task are not shown again, or at all."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Destination(ABC):
     """What the tool can be asked for, by kind of sync."""
     dedupe_field: ClassVar[str | None] = None
     """The field by which the tool recognises a repeated trigger; None where it has none."""
+    lists_hold_keys: ClassVar[bool] = False
+    """Membership is all that a list of the tool knows of somebody."""
 
     def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
         self.config = config
@@ -163,7 +167,8 @@ class Destination(ABC):
 
     def sent_columns(self, sync: Sync) -> Sequence[str]:
         """The columns that reach the tool: a change in any other is no change."""
-        return sync.columns
+        is_membership = self.lists_hold_keys and sync.spec.kind == "segment"
+        return [sync.spec.key] if is_membership else sync.columns
 
     def is_repeatable(self, sync: Sync) -> bool:
         """Whether a row whose outcome is unknown may be sent again."""

@@ -30,6 +30,7 @@ from reverse_etl.destinations.base import (
 )
 from reverse_etl.errors import Refused, Unknown, UserError
 from reverse_etl.http import HttpClient
+from reverse_etl.naming import by_list, totals
 from reverse_etl.planner import Change
 from reverse_etl.rate import RateBudget, Window
 from reverse_etl.spec import Kind, Sync
@@ -57,6 +58,7 @@ _DAILY_HEADERS = tuple(f"X-HubSpot-RateLimit-{name}" for name in ("Daily", "Dail
 class HubSpot(Destination):
     """One portal."""
 
+    lists_hold_keys = True
     capabilities: ClassVar[Mapping[Kind, frozenset[Action]]] = {
         "profile": frozenset({"add", "change", "clear", "archive"}),
         "segment": frozenset({"add", "remove"}),
@@ -84,22 +86,10 @@ class HubSpot(Destination):
         """Portals differ by their id where it is configured."""
         return f"{super().account}:{self.config.option('portal_id', '')}"
 
-    def sent_columns(self, sync: Sync) -> Sequence[str]:
-        """Membership is all that a list knows of a contact."""
-        return [sync.spec.key] if sync.spec.kind == "segment" else sync.columns
-
     def totals(self, counts: Mapping[Sync, Mapping[str, int]]) -> dict[str, object]:
         """As the portal counts: contacts, companies, lists by name, events by name."""
-        totals: dict[str, Any] = {"contacts": 0, "companies": 0, "lists": {}, "events": {}}
-        for sync, groups in counts.items():
-            if sync.spec.kind == "profile":
-                totals[_OBJECTS[sync.spec.object][0]] += sum(groups.values())
-            elif sync.spec.kind == "trigger":
-                totals["events"][self._event_name(sync)] = sum(groups.values())
-            else:
-                for group, members in groups.items():
-                    totals["lists"][_list_name(sync, group or None)] = members
-        return totals
+        profiles = {object_: kind for object_, (kind, _) in _OBJECTS.items()}
+        return totals(counts, profiles, "lists", "events", self._event_name)
 
     # What must exist beforehand
 
@@ -167,7 +157,8 @@ class HubSpot(Destination):
         if sync.spec.kind == "trigger":
             return self._send_events(sync, batch)
         if sync.spec.kind == "segment":
-            return self._send_members(sync, batch)
+            lists = by_list(sync, batch).items()
+            return [o for name, some in lists for o in self._change_list(sync, name, some)]
         gone = [change for change in batch if change.action == "remove"]
         written = [change for change in batch if change.action != "remove"]
         if sync.spec.mode == "update":
@@ -236,15 +227,6 @@ class HubSpot(Destination):
             outcomes.get(key) or Outcome(key, silent.status, silent.code, silent.message)
             for key in records
         ]
-
-    def _send_members(self, sync: Sync, batch: Sequence[Change]) -> list[Outcome]:
-        by_list: dict[str | None, list[Change]] = {}
-        for change in batch:
-            by_list.setdefault(change.group, []).append(change)
-        outcomes = []
-        for group, changes in by_list.items():
-            outcomes += self._change_list(sync, _list_name(sync, group), changes)
-        return outcomes
 
     def _change_list(self, sync: Sync, name: str, changes: Sequence[Change]) -> list[Outcome]:
         spec = sync.spec
@@ -426,10 +408,6 @@ def _address(key: str, change: Change) -> dict[str, str]:
     if change.payload.get("email"):
         given["email"] = as_text(change.payload["email"])
     return given
-
-
-def _list_name(sync: Sync, group: str | None) -> str:
-    return f"{sync.list_name}: {group}" if group else sync.list_name
 
 
 def _learn(headers: Mapping[str, str], budget: RateBudget) -> None:
