@@ -231,9 +231,8 @@ def test_all_promises_hold_under_every_fault(
         project.engine.retry(None, None)
     states = project.states()
     unknown = states.get("unknown", 0)
-    assert states == {"seen": EVENTS, "acknowledged": EVENTS - unknown} | (
-        {"unknown": unknown} if unknown else {}
-    )
+    assert states.get("acknowledged", 0) + unknown == EVENTS
+    assert states["seen"] == EVENTS
     assert EVENTS - unknown <= project.arrived <= EVENTS
     if project.destination.dedupe_field:
         assert project.arrived == EVENTS

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from reverse_etl.configuration import DestinationConfig
 from reverse_etl.errors import Denied, Unknown, UserError
+from reverse_etl.feedback import Feedback, FeedbackKind
 from reverse_etl.planner import Change
 from reverse_etl.rate import Budgets, RateBudget, Window
 from reverse_etl.spec import Kind, Sync
@@ -19,7 +20,6 @@ from reverse_etl.values import as_json
 
 Status = Literal["delivered", "rejected", "retryable", "unknown"]
 Action = Literal["add", "change", "clear", "archive", "remove"]
-FeedbackKind = Literal["unsubscribed", "bounced", "complained", "opened", "clicked"]
 
 ROUTING = frozenset(
     {"event_id", "subject", "email", "contact_name", "occurred_at", "owner_email", "owner_name"}
@@ -62,21 +62,6 @@ class Person:
 
     contact_id: str
     email: str
-
-
-@dataclass(frozen=True)
-class Feedback:
-    """What a person did with what they were sent, as the tool tells it.
-
-    ``feedback_id`` is the tool's own id of the fact, or made of what makes it one, so that a fact
-    told twice is one. ``email`` is in lower case.
-    """
-
-    feedback_id: str
-    kind: FeedbackKind
-    email: str
-    occurred_at: datetime
-    detail: str = ""
 
 
 class ExternalIds(Protocol):
@@ -195,6 +180,9 @@ class Destination(ABC):
             size += weight
         if batch:
             yield batch
+
+
+__all__ = ["Destination", "Feedback", "FeedbackKind", "Limits", "Outcome", "Person"]
 
 
 @contextmanager
