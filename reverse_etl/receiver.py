@@ -31,7 +31,7 @@ from reverse_etl.pulling import opened
 from reverse_etl.settings import Settings
 
 LARGEST_FORM, LARGEST_WEBHOOK = 4_096, 1_000_000
-_PAGE = (Path(__file__).parent / "templates" / "unsubscribe.html.j2").read_text(encoding="utf-8")
+_PAGE = (Path(__file__).parent / "pages" / "unsubscribe.html.j2").read_text(encoding="utf-8")
 _HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",

@@ -14,6 +14,7 @@ import yaml
 from reverse_etl import destinations
 from reverse_etl.destinations import implementation
 from reverse_etl.destinations.base import Person
+from reverse_etl.doctor import examine
 from reverse_etl.http import HttpClient
 from reverse_etl.sandbox.server import PORTAL, Sandbox
 from tests.one_tool import CREDENTIALS, OPTIONS, OneTool
@@ -258,6 +259,44 @@ def test_one_bad_row_stands_alone_with_the_tools_words(
     secrets = [v for v in CREDENTIALS[tool].values() if len(v) > 8]
     assert not [secret for secret in secrets if secret in words]
     assert project.people == PEOPLE - 1
+    assert project.violations == 0
+
+
+NEEDS: dict[str, tuple[dict[str, Any], str]] = {
+    "braze": ({"canvases": {"onboarding_low_usage": "none"}}, "no such canvas.*the page"),
+    "customer_io": ({"list": "Active in the last week"}, "data-driven.*Rename"),
+    "hubspot": ({"column": "shoe_size"}, "no property shoe_size.*Settings > Properties"),
+    "klaviyo": ({"column": "consent"}, "reads consent as its own.*Rename"),
+    "mailchimp": ({"column": "shoe_size"}, "no merge field for shoe_size.*Audience fields"),
+    "marketo": ({"column": "shoe_size"}, "no field shoe_size.*Admin > Field Management"),
+    "salesforce": ({"column": "shoe_size"}, "no field shoe_size.*Setup > Object Manager"),
+    "slack": ({"channel": "C0000000002"}, "not in this channel. Invite it there"),
+    "smtp": ({"template": "nowhere"}, "no template nowhere.en.j2 in reverse_etl/templates"),
+    "webhook": ({"secret": "whsec_short"}, "not a webhook secret: write whsec_"),
+}
+"""What a sync needs and the tool does not have, and the words that say where it is made."""
+
+
+@pytest.mark.parametrize("tool", sorted(NEEDS))
+def test_the_doctor_names_what_is_missing_and_where_to_make_it(
+    tmp_path: Path, shared: Sandbox, tool: str
+) -> None:
+    project = a_project(tmp_path, shared, tool)
+    need, words = NEEDS[tool]
+    if "secret" in need:
+        project.serve(tool, credentials=need)
+    elif {"canvases", "channel"} & set(need):
+        project.serve(tool, options=project.entry.get("options", {}) | need)
+    if project.has_levels:
+        project.profiles(1, f"1 as {need['column']}" if "column" in need else "")
+        named = {"list": need["list"]} if "list" in need else {}
+        project.champions(1, destinations=[tool], **named)
+    template = {"template": need.get("template", "feature_unused")} if tool == "smtp" else {}
+    sync = {"kind": "trigger", "key": "event_id", "channel": "automation"} | template
+    project.episodes(project.trigger, sync, 1)
+    problems = [f.problem for f in examine(project.settings) if f.part == f"destination {tool}"]
+    assert len(problems) == 1
+    assert re.search(words, problems[0], re.DOTALL), problems
     assert project.violations == 0
 
 

@@ -25,10 +25,11 @@ from tests.one_tool import OPTIONS, TRIGGER, OneTool
 
 
 class Time:
-    """Waiting moves it; two who wait at once wait together."""
+    """Waiting moves it; two who wait at once wait together, and no call lasts as long as a wait."""
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.budgets: list[RateBudget] = []
         self._lock = threading.Lock()
 
     def __call__(self) -> float:
@@ -36,6 +37,8 @@ class Time:
 
     def sleep(self, seconds: float) -> None:
         until = self.now + seconds
+        while any(budget._running for budget in list(self.budgets)):
+            time.sleep(0.0005)
         with self._lock:
             self.now = max(self.now, until)
 
@@ -90,6 +93,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
 
     def init(self: RateBudget, windows: Any, *_: Any, quota: Any = None) -> None:
         original(self, windows, shared, shared.sleep, quota)
+        shared.budgets.append(self)
 
     monkeypatch.setattr(RateBudget, "__init__", init)
     monkeypatch.setattr(pacing, "_now", lambda headers: began + shared())
