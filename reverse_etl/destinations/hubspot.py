@@ -349,7 +349,7 @@ class HubSpot(Destination):
         bounced = {"propertyName": _BOUNCED, "operator": "HAS_PROPERTY"}
         body = {
             "filterGroups": [{"filters": [out, *recent]}, {"filters": [bounced, *recent]}],
-            "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
+            "sorts": ["hs_object_id"],
             "properties": ["email", "hs_email_optout", _BOUNCED, "lastmodifieddate"],
             "limit": _SEARCHED,
             "after": "0",

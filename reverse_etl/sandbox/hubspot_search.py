@@ -60,17 +60,13 @@ class Search:
         groups = [_filters(group) for group in body["filterGroups"]]
         if len(groups) > _GROUPS or sum(map(len, groups)) > _FILTERS:
             raise invalid("at most 6 groups and 18 filters", "filters")
-        if any(set(sort) - {"propertyName", "direction"} for sort in body["sorts"]):
-            raise malformed("a sort has propertyName and direction")
+        sorts = strings(body["sorts"], "sorts")
         start = int(body["after"] or 0)
         if start + body["limit"] > _REACH:
             raise invalid("only the first 10,000 results can be paged to", "paging")
         found = [one for one in self._contacts() if _fits(one, groups)]
-        for sort in reversed(body["sorts"]):
-            name = sort["propertyName"]
-            found.sort(key=lambda one: _comparable(name, one.get(name) or "0"))
-            if sort.get("direction") == "DESCENDING":
-                found.reverse()
+        for sort in reversed(sorts):
+            found = _sorted(found, sort)
         page = found[start : start + body["limit"]]
         answer: dict[str, Any] = {
             "total": len(found),
@@ -126,6 +122,15 @@ def _holds(contact: Mapping[str, str], one: Mapping[str, str]) -> bool:
         return True
     held, wanted = _comparable(name, contact[name]), _comparable(name, one["value"])
     return {"EQ": held == wanted, "GT": held > wanted, "GTE": held >= wanted}[operator]
+
+
+def _sorted(found: list[dict[str, str]], sort: str) -> list[dict[str, str]]:
+    name = sort.removeprefix("-")
+    return sorted(
+        found,
+        key=lambda one: _comparable(name, one.get(name) or "0"),
+        reverse=sort.startswith("-"),
+    )
 
 
 def _comparable(name: str, value: str) -> Any:
