@@ -1,8 +1,12 @@
-"""This system's own deliveries, exported from the ledger as raw data at the start of a run.
+"""What the ledger knows, exported as raw data at the start of a run: this system's own deliveries,
+and what people did with them.
 
 So the warehouse knows every touch, its own too, and the graph has no circle: what is sent today is
 read tomorrow.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import dagster as dg
 import duckdb
@@ -13,56 +17,79 @@ from orchestration.warehouse import settings_of
 from reverse_etl.ledger import Ledger
 from reverse_etl.warehouse import connected
 
-KEY = dg.AssetKey(["raw_activation", "deliveries"])
+SOURCE = "raw_activation"
+
+
+@dataclass(frozen=True)
+class Export:
+    """A table of the source; its first column is its key."""
+
+    table: str
+    read: Callable[[Ledger], pa.Table]
+    description: str
+
+
+EXPORTS = (
+    Export(
+        "deliveries",
+        lambda ledger: ledger.ended_attempts(),
+        "Every attempt to deliver a trigger that came to an end, from the ledger.",
+    ),
+    Export(
+        "feedback",
+        lambda ledger: ledger.feedback.kept(),
+        "Opt-outs, bounces, complaints and clicks that tools and mails told, from the ledger.",
+    ),
+)
 
 
 def delivery_assets(project: Project) -> list[dg.AssetsDefinition]:
-    """The one asset, where the project reads it (vars.sources.activation)."""
-    schemas = [
-        node["schema"]
+    """One asset for each table, where the project reads it (vars.sources.activation)."""
+    schemas = {
+        node["name"]: node["schema"]
         for node in project.manifest["sources"].values()
-        if [node["source_name"], node["name"]] == KEY.path
-    ]
-    return [_delivery_asset(schema) for schema in schemas]
+        if node["source_name"] == SOURCE
+    }
+    return [_asset(one, schemas[one.table]) for one in EXPORTS if one.table in schemas]
 
 
-def _delivery_asset(schema: str) -> dg.AssetsDefinition:
+def _asset(exported: Export, schema: str) -> dg.AssetsDefinition:
     @dg.asset(
-        key=KEY,
+        key=dg.AssetKey([SOURCE, exported.table]),
         group_name="raw",
         kinds={"duckdb"},
         pool="warehouse",
-        description="Every attempt to deliver a trigger that came to an end, from the ledger.",
+        description=exported.description,
     )
-    def exported(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         settings = settings_of(context)
         ledger = Ledger(settings.ledger_url)
         try:
-            deliveries = ledger.ended_attempts()
+            rows = exported.read(ledger)
         finally:
             ledger.close()
         with connected(settings.warehouse_path, read_only=False) as connection:
-            export(connection, schema, deliveries)
-        return dg.MaterializeResult(metadata={"dagster/row_count": deliveries.num_rows})
+            export(connection, schema, exported.table, rows)
+        return dg.MaterializeResult(metadata={"dagster/row_count": rows.num_rows})
 
-    return exported
+    return asset
 
 
-def export(connection: duckdb.DuckDBPyConnection, schema: str, deliveries: pa.Table) -> None:
+def export(connection: duckdb.DuckDBPyConnection, schema: str, name: str, rows: pa.Table) -> None:
     """Add what is not there yet. A row is never rewritten, but by an erasure."""
-    table = f'"{schema}".deliveries'
-    connection.register("from_the_ledger", deliveries)
+    table, key = f'"{schema}"."{name}"', rows.schema.names[0]
+    connection.register("from_the_ledger", rows)
     loaded = "select *, cast(now() at time zone 'UTC' as timestamp) as _loaded_at"
     connection.begin()
     connection.execute(f'create schema if not exists "{schema}"')
     connection.execute(
         f"create table if not exists {table} as {loaded} from from_the_ledger limit 0"
     )
-    for field in deliveries.schema:
+    for field in rows.schema:
         kind = "bigint" if pa.types.is_integer(field.type) else "varchar"
         connection.execute(f"alter table {table} add column if not exists {field.name} {kind}")
     connection.execute(
         f"insert into {table} by name {loaded} from from_the_ledger"  # noqa: S608 - from the manifest
-        f" where delivery_id not in (select delivery_id from {table})"
+        f" where {key} not in (select {key} from {table})"
     )
     connection.commit()

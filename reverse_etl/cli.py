@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from reverse_etl import display, preview_commands
+from reverse_etl import display, feedback_commands, preview_commands
 from reverse_etl.background import SandboxProcess
 from reverse_etl.doctor import examine
 from reverse_etl.engine import Engine, SyncResult
@@ -263,6 +263,8 @@ def _exit_code(results: list[SyncResult]) -> int:
         return INCOMPLETE
     return HELD if any(result.held for result in results) else DONE
 
+
+feedback_commands.add_to(app)
 
 if __name__ == "__main__":
     main()

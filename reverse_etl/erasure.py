@@ -68,11 +68,12 @@ class Erasure:
 
     def _in_warehouse(self, registry: Registry, found: Found) -> Iterator[Receipt]:
         own = [*self.lineage.own_tables]
-        exported = self.lineage.source("raw_activation", "deliveries")
-        touched = registry.remove(found, own + ([exported] if exported else []))
+        exports = [self.lineage.source("raw_activation", t) for t in ("deliveries", "feedback")]
+        exported = [relation for relation in exports if relation]
+        touched = registry.remove(found, own + exported)
         for table, rows in touched.items():
             yield Receipt(f"warehouse {table}", "delivered", message=f"{rows} rows")
-        landed = [r for r in self.lineage.sources if r != exported]
+        landed = [r for r in self.lineage.sources if r not in exported]
         for table, rows in registry.holding(found, landed).items():
             words = f"{rows} rows, as landed by a loader: erase them in the source too"
             yield Receipt(f"source {table}", "elsewhere", message=words)

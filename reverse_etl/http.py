@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,14 +167,26 @@ class HttpClient:
     def _shown(self, answer: Answer) -> str:
         """The tool's own words, without line breaks and without what is ours to hide."""
         text = answer.body.decode(errors="replace")
-        try:
-            said = orjson.loads(answer.body)
-            text = str(said.get("message") or said.get("error") or text)
-        except (orjson.JSONDecodeError, AttributeError):
-            pass
+        with suppress(orjson.JSONDecodeError):
+            text = _words(orjson.loads(answer.body)) or text
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return " ".join(text.split())[:LONGEST_MESSAGE] or f"HTTP {answer.status}"
+
+
+def _words(said: Any) -> str:
+    """What an answer says for people: its own message, and that of the first error in a list, as
+    Klaviyo (detail), Braze (type) and Salesforce (a list and nothing else) write them."""
+    words, errors = "", said
+    if isinstance(said, dict):
+        told = said.get("message") or said.get("error")
+        words, errors = told if isinstance(told, str) else "", said.get("errors")
+    if isinstance(errors, list) and errors and isinstance(first := errors[0], dict):
+        names = ("detail", "message", "type")
+        more = next((str(first[name]) for name in names if first.get(name)), "")
+        code = f"{first['errorCode']}: " if first.get("errorCode") else ""
+        words = f"{words} {code}{more}" if more not in words else words
+    return words.strip()
 
 
 def _read(response: requests.Response, deadline: float) -> bytes:

@@ -16,6 +16,7 @@ from reverse_etl.approvals import Approvals
 from reverse_etl.clock import Clock, as_instant, utc_now
 from reverse_etl.database import Database
 from reverse_etl.errors import UserError
+from reverse_etl.feedback import FeedbackLog
 from reverse_etl.history import SyncState
 from reverse_etl.journal import FIRST_PAUSE, KNOWN, Intent, Journal, Settlement, Touched
 from reverse_etl.marker import Marker
@@ -30,7 +31,8 @@ class Ledger(Journal):
     """Shared by a run's threads. ``canary`` is a fingerprint of fixed values: when it differs from
     the one stored at birth, values are written differently than before and all would be resent.
 
-    ``accounts``, ``people`` and ``approvals`` are its other chapters, in modules of their own.
+    ``accounts``, ``people``, ``approvals`` and ``feedback`` are its other chapters, in modules of
+    their own.
     """
 
     def __init__(self, url: str, *, canary: str = "", clock: Clock = utc_now) -> None:
@@ -39,6 +41,7 @@ class Ledger(Journal):
         self.accounts = Accounts(self._database)
         self.people = People(self._database, clock)
         self.approvals = Approvals(self._database, clock)
+        self.feedback = FeedbackLog(self._database, self.people, clock)
         if canary:
             self._compare(canary)
 

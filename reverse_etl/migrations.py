@@ -29,10 +29,16 @@ def _rows_are_kept_by_key_and_people_can_be_erased(connection: Connection) -> No
     schema.tables.create_all(connection)
 
 
+def _feedback_is_kept(connection: Connection) -> None:
+    new = [schema.feedback, schema.pulls, schema.opt_outs_told]
+    schema.tables.create_all(connection, new)
+
+
 STEPS: tuple[Step, ...] = (
     _deliveries_name_people,
     _calls_are_counted,
     _rows_are_kept_by_key_and_people_can_be_erased,
+    _feedback_is_kept,
 )
 """Step n brings a ledger from version n + 1 to n + 2. Steps are never edited once released."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from reverse_etl.planner import Change
 from reverse_etl.spec import Sync
+from reverse_etl.values import as_address
 
 
 def plain(name: str) -> str:
@@ -16,26 +18,36 @@ def plain(name: str) -> str:
     return re.sub(r"[\W_]", "", re.sub(r"__c$", "", name)).lower()
 
 
-def list_name(sync: Sync, group: str | None) -> str:
-    """The name of a segment's list; each group has a list of its own."""
-    return f"{sync.list_name}: {group}" if group else sync.list_name
+def words(name: str) -> str:
+    """A name as people read it: ``seats_bought`` is Seats bought."""
+    text = name.replace("_", " ").strip()
+    return text[:1].upper() + text[1:]
 
 
-def by_group(changes: Iterable[Change]) -> dict[str | None, list[Change]]:
-    """Changes of a segment by the value of its group_key."""
-    groups: dict[str | None, list[Change]] = {}
+def by_list(sync: Sync, changes: Iterable[Change]) -> dict[str, list[Change]]:
+    """Changes of a segment by the name of the list that they are about."""
+    lists: dict[str, list[Change]] = {}
     for change in changes:
-        groups.setdefault(change.group, []).append(change)
-    return groups
+        lists.setdefault(sync.list_of(change.group), []).append(change)
+    return lists
 
 
 def address(change: Change) -> str:
     """The row's e-mail address in lower case; empty where it has none."""
-    return str(change.payload.get("email") or "").strip().lower()
+    return as_address(change.payload.get("email"))
+
+
+def owner(change: Change) -> str:
+    """The address of the customer's owner in lower case; empty where the row names none."""
+    return as_address(change.payload.get("owner_email"))
 
 
 def totals(
-    counts: Mapping[Sync, Mapping[str, int]], profiles: Mapping[str, str], lists: str, events: str
+    counts: Mapping[Sync, Mapping[str, int]],
+    profiles: Mapping[str, str],
+    lists: str,
+    events: str,
+    event_name: Callable[[Sync], str] = attrgetter("event_name"),
 ) -> dict[str, Any]:
     """Acknowledged rows in a tool's words: ``profiles`` by object (contact, customer), ``lists``
     and ``events`` by their names."""
@@ -44,7 +56,7 @@ def totals(
         if sync.spec.kind == "profile":
             found[profiles[sync.spec.object]] += sum(groups.values())
         elif sync.spec.kind == "trigger":
-            found[events][sync.event_name] = sum(groups.values())
+            found[events][event_name(sync)] = sum(groups.values())
         else:
-            found[lists] |= {list_name(sync, group or None): n for group, n in groups.items()}
+            found[lists] |= {sync.list_of(group or None): n for group, n in groups.items()}
     return found

@@ -106,8 +106,12 @@ class People:
                     touched += connection.execute(replaced).rowcount
             told = or_(*(letters.c.message.contains(word, autoescape=True) for word in names))
             touched += connection.execute(update(letters).where(told).values(message="")).rowcount
-            s = schema.suppressions
-            touched += connection.execute(delete(s).where(s.c.who.in_(names))).rowcount
+            f = schema.feedback
+            of_them_too = or_(f.c.email.in_(names), f.c.contact_id.in_(names))
+            touched += connection.execute(delete(f).where(of_them_too)).rowcount
+            for table in (schema.suppressions, schema.opt_outs_told):
+                gone = delete(table).where(table.c.who.in_(names))
+                touched += connection.execute(gone).rowcount
         self._database.overwrite()
         return touched
 

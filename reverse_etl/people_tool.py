@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from reverse_etl import pacing
 from reverse_etl.configuration import DestinationConfig
 from reverse_etl.destinations.base import (
     Action,
@@ -23,6 +24,7 @@ from reverse_etl.destinations.base import (
 )
 from reverse_etl.errors import Refused, UserError
 from reverse_etl.http import HttpClient
+from reverse_etl.naming import by_list, totals
 from reverse_etl.planner import Change
 from reverse_etl.rate import RateBudget, Window
 from reverse_etl.spec import Kind, Sync
@@ -39,6 +41,7 @@ class Row:
 class PeopleTool(Destination):
     """One account of such a tool. Making one neither connects nor asks for a credential."""
 
+    lists_hold_keys = True
     capabilities: ClassVar[Mapping[Kind, frozenset[Action]]] = {
         "profile": frozenset({"add", "change", "clear"}),  # who is made anew lost their opt-out
         "segment": frozenset({"add", "remove"}),
@@ -101,23 +104,10 @@ class PeopleTool(Destination):
         """One address serves many accounts: they differ by what the option says."""
         return f"{super().account}:{self.config.option(self.account_option, '')}"
 
-    def sent_columns(self, sync: Sync) -> Sequence[str]:
-        """Membership is all that a list knows of somebody."""
-        return [sync.spec.key] if sync.spec.kind == "segment" else sync.columns
-
     def totals(self, counts: Mapping[Sync, Mapping[str, int]]) -> dict[str, object]:
         """As the tool counts: people, customers, lists by name, events by name."""
-        totals: dict[str, Any] = {"people": 0, "customers": 0, "lists": {}, "events": {}}
-        for sync, groups in counts.items():
-            if sync.spec.kind == "profile":
-                kind = "people" if sync.spec.object == "contact" else "customers"
-                totals[kind] += sum(groups.values())
-            elif sync.spec.kind == "trigger":
-                totals["events"][sync.event_name] = sum(groups.values())
-            else:
-                named = {sync.list_of(group or None): n for group, n in groups.items()}
-                totals["lists"].update(named)
-        return totals
+        profiles = {"contact": "people", "customer": "customers"}
+        return totals(counts, profiles, "lists", "events")
 
     def begin(self, sync: Sync, *, baseline: bool) -> None:
         """See Destination."""
@@ -147,10 +137,8 @@ class PeopleTool(Destination):
             return self._send_profiles(sync, batch)
         if sync.spec.kind == "trigger":
             return self._send_events(sync, batch)
-        by_name: dict[str, list[Change]] = {}
-        for change in batch:
-            by_name.setdefault(sync.list_of(change.group), []).append(change)
-        return [o for name, some in by_name.items() for o in self.change_list(sync, name, some)]
+        lists = by_list(sync, batch).items()
+        return [o for name, some in lists for o in self.change_list(sync, name, some)]
 
     def _send_profiles(self, sync: Sync, batch: Sequence[Change]) -> list[Outcome]:
         """Mode update makes nobody, and neither does clearing."""
@@ -252,7 +240,7 @@ class PeopleTool(Destination):
         windows: Sequence[Window],
         headers: Mapping[str, str],
         secrets: Sequence[str],
-        learn: Callable[[Mapping[str, str], RateBudget], None] = lambda headers, budget: None,
+        learn: Callable[[Mapping[str, str], RateBudget], None] = pacing.learn,
         *,
         url: str | None = None,
     ) -> HttpClient:
@@ -261,7 +249,7 @@ class PeopleTool(Destination):
             if part not in self._clients:
                 self._clients[part] = HttpClient(
                     url or self.config.base_url,
-                    RateBudget(windows),
+                    self.budgets.budget(self.account, part, windows, None),
                     headers=headers,
                     secrets=secrets,
                     read_seconds=60.0,
@@ -286,8 +274,3 @@ class PeopleTool(Destination):
         """Let go of connections."""
         for client in self._clients.values():
             client.close()
-
-
-def address(value: Any) -> str:
-    """An e-mail address as tools compare it."""
-    return str(value).strip().lower()

@@ -101,7 +101,7 @@ class Push:
         self._is_trigger = self._sync.spec.kind == "trigger"
         self._repeatable = self.destination.is_repeatable(self._sync)
         self._mutex = threading.Lock()
-        self._failures_in_a_row = 0
+        self._failures_in_a_row = self._not_found_in_a_row = 0
         self._started = time.monotonic()
 
     def run(self) -> None:
@@ -155,9 +155,10 @@ class Push:
             for attempt in self.retries.around(repeatable=self._repeatable):
                 with attempt:
                     counts = self._attempt(batch, attempt.retry_state.attempt_number)
-        except Refused:
+        except Refused as refused:
             if len(batch) == 1:
                 self._count(Counter(rejected=1))
+                self._note_refused(refused)
                 return
             middle = len(batch) // 2
             self._isolate(batch[:middle])
@@ -166,7 +167,7 @@ class Push:
             self._count(Counter({_status_of(fault, len(batch)): len(batch)}))
             self._note(fault)
         else:
-            self._failures_in_a_row = 0
+            self._failures_in_a_row = self._not_found_in_a_row = 0
             self._count(counts)
 
     def _attempt(self, batch: Sequence[Change], number: int) -> Counter[str]:
@@ -218,6 +219,13 @@ class Push:
             if self.is_down or self._failures_in_a_row >= FAILURES_IN_A_ROW:
                 words = scrubbed(str(fault), (), self._sync)
                 self.failure = f"{fault.code}: {words}" if fault.code else words
+
+    def _note_refused(self, refused: Refused) -> None:
+        """What is not found for one row after another is the endpoint, and not a row: stop."""
+        with self._mutex:
+            self._not_found_in_a_row += refused.code == "404"
+            if self._not_found_in_a_row >= FAILURES_IN_A_ROW:
+                self.failure = f"404: {scrubbed(str(refused), (), self._sync)}"
 
     def _count(self, counts: Counter[str]) -> None:
         with self._mutex:

@@ -131,6 +131,38 @@ suppressions = Table(
     Column("suppressed_at", String, nullable=False),
 )
 
+# What people did with what they were sent, as tools and mails told it. A fact told twice is one.
+feedback = Table(
+    "feedback",
+    tables,
+    Column("destination", String, primary_key=True),
+    Column("feedback_id", String, primary_key=True),
+    Column("kind", String, nullable=False),  # unsubscribed bounced complained opened clicked
+    Column("email", String, nullable=False),  # in lower case; empty where only the contact is known
+    Column("contact_id", String, nullable=False),
+    Column("occurred_at", String, nullable=False),
+    Column("received_at", String, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Until when a tool's account was asked for feedback.
+pulls = Table(
+    "pulls",
+    tables,
+    Column("account", String, primary_key=True),
+    Column("pulled_until", String, nullable=False),
+)
+
+# Which tools know that somebody must not be written to any more.
+opt_outs_told = Table(
+    "opt_outs_told",
+    tables,
+    Column("account", String, primary_key=True),
+    Column("who", String, primary_key=True),  # as in suppressions
+    Column("told_at", String, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # People who were erased, as salted hashes: enough to know them again, not enough to name them.
 tombstones = Table(
     "tombstones",

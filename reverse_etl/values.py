@@ -38,6 +38,11 @@ def as_plain(value: Any) -> Any:
             return value
 
 
+def as_address(value: Any) -> str:
+    """An e-mail address as tools compare it; null is empty."""
+    return str(value or "").strip().lower()
+
+
 def as_utc(value: datetime) -> datetime:
     """The same instant with its zone spelled out."""
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -46,11 +51,6 @@ def as_utc(value: datetime) -> datetime:
 def as_json(value: Any) -> bytes:
     """JSON bytes; decimals become strings, so that no digit is lost on the way."""
     return orjson.dumps(value, default=_default, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
-
-
-def as_number(value: Any) -> Any:
-    """A decimal as the JSON number it is, digit by digit; anything else as it came."""
-    return orjson.Fragment(format(value, "f")) if isinstance(value, Decimal) else value
 
 
 def _default(value: Any) -> Any:

@@ -17,7 +17,7 @@ from reverse_etl.http import Answer, HttpClient
 from reverse_etl.planner import Change
 from reverse_etl.sandbox.server import PORTAL, Sandbox
 from reverse_etl.sandbox.vendor import RateLimit
-from tests.destination_project import TRIGGER, DestinationProject, exchanges_with
+from tests.one_tool import TRIGGER, OneTool, exchanges_with
 
 AT = datetime(2026, 10, 27, 10, tzinfo=UTC)
 EVENT = "onboarding_low_usage"
@@ -47,8 +47,8 @@ def sandbox(shared: Sandbox) -> Sandbox:
 
 
 @pytest.fixture
-def project(tmp_path: Path, sandbox: Sandbox) -> DestinationProject:
-    project = DestinationProject(tmp_path, sandbox)
+def project(tmp_path: Path, sandbox: Sandbox) -> OneTool:
+    project = OneTool(tmp_path, sandbox)
     project.serve("braze")
     return project
 
@@ -67,9 +67,7 @@ def user(sandbox: Sandbox, contact_id: str) -> dict[str, Any]:
 MONEY = "98000.00::decimal(18, 2) as mrr, 'JPY' as mrr_currency, date '2026-12-01' as renewal"
 
 
-def test_every_value_arrives_as_braze_keeps_it(
-    project: DestinationProject, sandbox: Sandbox
-) -> None:
+def test_every_value_arrives_as_braze_keeps_it(project: OneTool, sandbox: Sandbox) -> None:
     project.profiles(1, MONEY)
     project.run("update marts.contact_profiles set email = 'P1@Customer.Example', jobtitle = null")
     assert project.result("contact_profiles").is_clean
@@ -82,9 +80,7 @@ def test_every_value_arrives_as_braze_keeps_it(
     assert project.counts["violations"] == 0
 
 
-def test_a_value_that_became_null_is_taken_away_there(
-    project: DestinationProject, sandbox: Sandbox
-) -> None:
+def test_a_value_that_became_null_is_taken_away_there(project: OneTool, sandbox: Sandbox) -> None:
     project.profiles(1)
     project.apply()
     project.run("update marts.contact_profiles set jobtitle = null")
@@ -92,7 +88,7 @@ def test_a_value_that_became_null_is_taken_away_there(
     assert "jobtitle" not in user(sandbox, "c_1")
 
 
-def test_objects_refused_in_a_201_do_not_take_the_others_down(project: DestinationProject) -> None:
+def test_objects_refused_in_a_201_do_not_take_the_others_down(project: OneTool) -> None:
     project.profiles(75)
     project.run("update marts.contact_profiles set email = 'nonsense' where contact_id = 'c_7'")
     result = project.result("contact_profiles")
@@ -102,7 +98,7 @@ def test_objects_refused_in_a_201_do_not_take_the_others_down(project: Destinati
 
 
 def test_a_call_of_which_nothing_is_taken_is_halved_until_each_row_is_known(
-    project: DestinationProject,
+    project: OneTool,
 ) -> None:
     project.profiles(3)
     project.run("update marts.contact_profiles set email = 'nonsense'")
@@ -114,7 +110,7 @@ def test_a_call_of_which_nothing_is_taken_is_halved_until_each_row_is_known(
 
 @pytest.mark.parametrize(("tier", "calls"), [("standard", 1 + 2), ("mau", 1 + 3)])
 def test_the_plan_says_how_many_objects_a_call_holds(
-    project: DestinationProject, tier: str, calls: int
+    project: OneTool, tier: str, calls: int
 ) -> None:
     project.serve("braze", plan_tier=tier)
     project.profiles(150)
@@ -122,7 +118,7 @@ def test_the_plan_says_how_many_objects_a_call_holds(
     assert (project.counts["requests"], project.counts["violations"]) == (calls, 0)
 
 
-def test_an_unknown_plan_tier_lists_the_known(project: DestinationProject) -> None:
+def test_an_unknown_plan_tier_lists_the_known(project: OneTool) -> None:
     project.profiles(1)
     project.serve("braze", plan_tier="gold")
     with pytest.raises(UserError, match=r"plan_tier is 'gold'.*standard, mau"):
@@ -130,7 +126,7 @@ def test_an_unknown_plan_tier_lists_the_known(project: DestinationProject) -> No
 
 
 def test_membership_is_an_attribute_that_turns_true_and_false(
-    project: DestinationProject, sandbox: Sandbox
+    project: OneTool, sandbox: Sandbox
 ) -> None:
     project.profiles(3)
     project.members(1, 2, group_key="language")
@@ -143,7 +139,7 @@ def test_membership_is_an_attribute_that_turns_true_and_false(
 
 
 def test_members_without_a_profile_are_made_with_their_address(
-    project: DestinationProject, sandbox: Sandbox
+    project: OneTool, sandbox: Sandbox
 ) -> None:
     project.members(1, 2)
     assert project.result("seg_champions").delivered == 2
@@ -154,7 +150,7 @@ def test_members_without_a_profile_are_made_with_their_address(
     }
 
 
-def test_leaving_makes_nobody(project: DestinationProject, sandbox: Sandbox) -> None:
+def test_leaving_makes_nobody(project: OneTool, sandbox: Sandbox) -> None:
     project.members(1, 2)
     project.apply()
     with sandbox._store.transaction() as db:
@@ -166,14 +162,14 @@ def test_leaving_makes_nobody(project: DestinationProject, sandbox: Sandbox) -> 
 
 
 @pytest.mark.parametrize("column", ["email_subscribe", "subscription_groups", "external_id"])
-def test_nobody_is_subscribed_again_by_a_column(project: DestinationProject, column: str) -> None:
+def test_nobody_is_subscribed_again_by_a_column(project: OneTool, column: str) -> None:
     project.profiles(1, f"'subscribed' as {column}")
     with pytest.raises(UserError, match=f"Braze reads {column} as its own"):
         project.apply()
     assert project.counts["people"] == 0
 
 
-def test_a_trigger_is_a_custom_event(project: DestinationProject, sandbox: Sandbox) -> None:
+def test_a_trigger_is_a_custom_event(project: OneTool, sandbox: Sandbox) -> None:
     project.profiles(2)
     columns = "98000.00::decimal(18, 2) as amount, 'JPY' as currency, 'ほげ' as note"
     assert project.fire(2, columns).delivered == 2
@@ -184,7 +180,7 @@ def test_a_trigger_is_a_custom_event(project: DestinationProject, sandbox: Sandb
     assert "email" not in sent
 
 
-def test_two_events_of_one_second_are_two(project: DestinationProject) -> None:
+def test_two_events_of_one_second_are_two(project: OneTool) -> None:
     project.profiles(2)
     project.events(0)
     project.apply()
@@ -195,9 +191,7 @@ def test_two_events_of_one_second_are_two(project: DestinationProject) -> None:
 
 
 @pytest.mark.parametrize("option", ["", "canvases", "campaigns"])
-def test_a_trigger_whose_answer_never_came_is_not_sent_again(
-    project: DestinationProject, option: str
-) -> None:
+def test_a_trigger_whose_answer_never_came_is_not_sent_again(project: OneTool, option: str) -> None:
     options = {option: {EVENT: {"canvases": CANVAS}.get(option, CAMPAIGN)}} if option else {}
     project.serve("braze", options=options)
     project.profiles(2)
@@ -213,7 +207,7 @@ def test_a_trigger_whose_answer_never_came_is_not_sent_again(
 
 
 def test_a_pause_asked_for_before_an_event_was_taken_is_waited_for(
-    project: DestinationProject,
+    project: OneTool,
 ) -> None:
     project.profiles(2)
     project.events(0)
@@ -230,7 +224,7 @@ def test_a_pause_asked_for_before_an_event_was_taken_is_waited_for(
     [("canvases", CANVAS, f"canvas:{CANVAS}"), ("campaigns", CAMPAIGN, f"campaigns:{CAMPAIGN}")],
 )
 def test_a_trigger_enters_the_canvas_or_campaign_that_is_named_for_it(
-    project: DestinationProject, sandbox: Sandbox, option: str, number: str, name: str
+    project: OneTool, sandbox: Sandbox, option: str, number: str, name: str
 ) -> None:
     project.serve("braze", options={option: {EVENT: number}})
     project.profiles(120)
@@ -245,7 +239,7 @@ def test_a_trigger_enters_the_canvas_or_campaign_that_is_named_for_it(
     ("number", "told"), [("nonsense", "Braze has no such canvas"), (DRAFT, "is not live")]
 )
 def test_a_canvas_that_would_send_nothing_is_named(
-    project: DestinationProject, number: str, told: str
+    project: OneTool, number: str, told: str
 ) -> None:
     project.serve("braze", options={"canvases": {EVENT: number}})
     project.profiles(1)
@@ -255,7 +249,7 @@ def test_a_canvas_that_would_send_nothing_is_named(
 
 
 def test_an_event_of_somebody_unknown_is_refused_and_not_dropped_in_silence(
-    project: DestinationProject,
+    project: OneTool,
 ) -> None:
     project.profiles(2)
     result = project.fire(3)
@@ -264,7 +258,7 @@ def test_an_event_of_somebody_unknown_is_refused_and_not_dropped_in_silence(
 
 
 def test_who_braze_has_and_the_ledger_does_not_is_asked_for(
-    project: DestinationProject, sandbox: Sandbox
+    project: OneTool, sandbox: Sandbox
 ) -> None:
     body = {"attributes": [{"external_id": "c_1", "email": "p1@customer.example"}]}
     url = f"{sandbox.http_url}/braze/users/track"
@@ -283,7 +277,7 @@ ANSWERS = [
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_a_201_that_does_not_say_which_event_failed_leaves_all_unknown(
-    project: DestinationProject, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
+    project: OneTool, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
 ) -> None:
     project.profiles(2)
     project.events(0)
@@ -297,7 +291,7 @@ def test_a_201_that_does_not_say_which_event_failed_leaves_all_unknown(
 
 
 def test_a_201_that_does_not_say_which_user_failed_is_halved(
-    project: DestinationProject, monkeypatch: pytest.MonkeyPatch
+    project: OneTool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.profiles(2)
     [sync] = project.engine.syncs(["braze/contact_profiles"])
@@ -307,7 +301,7 @@ def test_a_201_that_does_not_say_which_user_failed_is_halved(
         project.destination.send(sync, [Change(f"c_{n}", "add", "", {"a": 1}) for n in (1, 2)])
 
 
-def test_update_creates_nobody(project: DestinationProject) -> None:
+def test_update_creates_nobody(project: OneTool) -> None:
     project.profiles(2)
     project.apply()
     project.profiles(3, mode="update")
@@ -316,9 +310,7 @@ def test_update_creates_nobody(project: DestinationProject) -> None:
     assert project.counts["people"] == 2
 
 
-def test_clearing_leaves_the_user_and_the_address(
-    project: DestinationProject, sandbox: Sandbox
-) -> None:
+def test_clearing_leaves_the_user_and_the_address(project: OneTool, sandbox: Sandbox) -> None:
     project.profiles(2, on_removal="clear")
     project.apply()
     project.profiles(1, on_removal="clear", budget={"share": 1})
@@ -327,7 +319,7 @@ def test_clearing_leaves_the_user_and_the_address(
 
 
 def test_a_key_revoked_in_the_middle_stops_the_push_and_the_next_run_goes_on(
-    project: DestinationProject,
+    project: OneTool,
 ) -> None:
     project.profiles(400)
     project.arm("latency", path="/users/track")
@@ -345,7 +337,7 @@ def test_a_pause_in_brazes_own_header_is_kept(
     seen = exchanges_with(monkeypatch)
     limit = RateLimit(calls=2, window_seconds=2)
     with Sandbox(tmp_path / "sandbox.db", limits={"braze": limit}) as sandbox:
-        project = DestinationProject(tmp_path, sandbox)
+        project = OneTool(tmp_path, sandbox)
         project.serve("braze")  # which believes in 3,000 calls in 3 s
         project.profiles(75 * 5)
         assert project.result("contact_profiles").is_clean
@@ -358,7 +350,7 @@ def test_a_pause_in_brazes_own_header_is_kept(
 def test_pacing_is_never_over_the_limit(tmp_path: Path) -> None:
     limit = RateLimit(calls=10, window_seconds=3)
     with Sandbox(tmp_path / "sandbox.db", limits={"braze": limit}) as sandbox:
-        project = DestinationProject(tmp_path, sandbox)
+        project = OneTool(tmp_path, sandbox)
         project.serve("braze", options={"windows": {"track": [[10, 3]]}})
         project.profiles(30 * 75)
         started = time.monotonic()
@@ -367,7 +359,7 @@ def test_pacing_is_never_over_the_limit(tmp_path: Path) -> None:
         assert project.counts["violations"] == 0
 
 
-def test_erasing_takes_who_has_the_id_and_who_has_the_address(project: DestinationProject) -> None:
+def test_erasing_takes_who_has_the_id_and_who_has_the_address(project: OneTool) -> None:
     project.profiles(4)
     shared = "email = 'p2@customer.example'"
     project.run(f"update marts.contact_profiles set {shared} where contact_id = 'c_3'")
@@ -379,7 +371,7 @@ def test_erasing_takes_who_has_the_id_and_who_has_the_address(project: Destinati
     assert project.counts["people"] == 1  # c_2 and c_3 shared the address
 
 
-def test_who_opted_out_stays_out_and_it_comes_back(project: DestinationProject) -> None:
+def test_who_opted_out_stays_out_and_it_comes_back(project: OneTool) -> None:
     project.profiles(2)
     project.apply()
     destination = project.destination
@@ -392,7 +384,7 @@ def test_who_opted_out_stays_out_and_it_comes_back(project: DestinationProject) 
 
 
 def test_bounces_come_back_page_by_page_from_the_instant_asked_for(
-    project: DestinationProject,
+    project: OneTool,
 ) -> None:
     found = list(project.destination.pull(AT - timedelta(hours=1)))
     assert len(found) == len({fact.feedback_id for fact in found}) == 1_003
@@ -401,9 +393,7 @@ def test_bounces_come_back_page_by_page_from_the_instant_asked_for(
     assert not list(project.destination.pull(AT + timedelta(hours=1)))
 
 
-def test_the_days_asked_for_hold_today(
-    project: DestinationProject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_days_asked_for_hold_today(project: OneTool, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = exchanges_with(monkeypatch)
     list(project.destination.pull(datetime.now(UTC)))
     today: date = datetime.now(UTC).date()

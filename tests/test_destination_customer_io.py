@@ -21,7 +21,7 @@ from reverse_etl.errors import Denied, UserError
 from reverse_etl.planner import Change
 from reverse_etl.sandbox.server import PORTAL, Sandbox
 from reverse_etl.sandbox.vendor import RateLimit
-from tests.destination_project import TRIGGER, DestinationProject, exchanges_with
+from tests.one_tool import TRIGGER, OneTool, exchanges_with
 
 AT = datetime(2026, 10, 27, 10, tzinfo=UTC)
 CUSTOMER_IO = {"destinations": ["customer_io"]}
@@ -55,8 +55,8 @@ def sandbox(shared: Sandbox) -> Sandbox:
 
 
 @pytest.fixture
-def project(tmp_path: Path, sandbox: Sandbox) -> DestinationProject:
-    project = DestinationProject(tmp_path, sandbox)
+def project(tmp_path: Path, sandbox: Sandbox) -> OneTool:
+    project = OneTool(tmp_path, sandbox)
     project.serve("customer_io")
     return project
 
@@ -72,9 +72,7 @@ def person(sandbox: Sandbox, contact_id: str) -> dict[str, Any]:
     return found
 
 
-def test_every_value_arrives_as_customer_io_compares_it(
-    project: DestinationProject, sandbox: Sandbox
-) -> None:
+def test_every_value_arrives_as_customer_io_compares_it(project: OneTool, sandbox: Sandbox) -> None:
     columns = "98000.00::decimal(18, 2) as mrr, 'JPY' as mrr_currency, date '2026-12-01' as renewal"
     project.profiles(1, columns)
     project.run("update marts.contact_profiles set email = 'P1@Customer.example', jobtitle = null")
@@ -89,9 +87,7 @@ def test_every_value_arrives_as_customer_io_compares_it(
     assert project.counts["violations"] == 0
 
 
-def test_a_value_that_became_null_is_taken_away_there(
-    project: DestinationProject, sandbox: Sandbox
-) -> None:
+def test_a_value_that_became_null_is_taken_away_there(project: OneTool, sandbox: Sandbox) -> None:
     project.profiles(1)
     project.apply()
     project.run("update marts.contact_profiles set jobtitle = null")
@@ -99,7 +95,7 @@ def test_a_value_that_became_null_is_taken_away_there(
     assert "jobtitle" not in person(sandbox, "c_1")
 
 
-def test_a_customer_is_an_object(project: DestinationProject) -> None:
+def test_a_customer_is_an_object(project: OneTool) -> None:
     project.model(
         "marts",
         "customer_profiles",
@@ -112,7 +108,7 @@ def test_a_customer_is_an_object(project: DestinationProject) -> None:
 
 @pytest.mark.parametrize("sync", [{"mode": "update"}, {"on_removal": "clear"}])
 def test_objects_are_neither_updated_only_nor_cleared(
-    project: DestinationProject, sync: dict[str, str]
+    project: OneTool, sync: dict[str, str]
 ) -> None:
     spec = {"kind": "profile", "object": "customer", "key": "customer_id"}
     select = "select 'cus_1' as customer_id, 'Example' as name"
@@ -121,7 +117,7 @@ def test_objects_are_neither_updated_only_nor_cleared(
         project.apply()
 
 
-def test_items_refused_in_a_207_do_not_take_the_others_down(project: DestinationProject) -> None:
+def test_items_refused_in_a_207_do_not_take_the_others_down(project: OneTool) -> None:
     project.profiles(50)
     project.run("update marts.contact_profiles set email = 'nonsense' where contact_id = 'c_7'")
     project.run(
@@ -135,7 +131,7 @@ def test_items_refused_in_a_207_do_not_take_the_others_down(project: Destination
 
 
 def test_batches_stay_under_500_kb_whatever_the_script(
-    project: DestinationProject, monkeypatch: pytest.MonkeyPatch
+    project: OneTool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = exchanges_with(monkeypatch)
     columns = ", ".join(f"repeat('都', 300) as note_{n}" for n in range(3))
@@ -147,7 +143,7 @@ def test_batches_stay_under_500_kb_whatever_the_script(
     assert project.counts["violations"] == 0
 
 
-def test_a_segment_is_made_filled_and_left(project: DestinationProject) -> None:
+def test_a_segment_is_made_filled_and_left(project: OneTool) -> None:
     project.profiles(3)
     project.members(1, 2, 3)
     assert project.result("seg_champions").delivered == 3
@@ -158,7 +154,7 @@ def test_a_segment_is_made_filled_and_left(project: DestinationProject) -> None:
 
 
 def test_members_without_a_profile_are_made_and_not_left_out_in_silence(
-    project: DestinationProject, sandbox: Sandbox
+    project: OneTool, sandbox: Sandbox
 ) -> None:
     project.members(1, 2, group_key="language")
     assert project.result("seg_champions").delivered == 2
@@ -166,7 +162,7 @@ def test_members_without_a_profile_are_made_and_not_left_out_in_silence(
     assert person(sandbox, "c_1") == {"email": "p1@customer.example"}
 
 
-def test_a_member_of_somebody_else_stays(project: DestinationProject, sandbox: Sandbox) -> None:
+def test_a_member_of_somebody_else_stays(project: OneTool, sandbox: Sandbox) -> None:
     project.profiles(3)
     project.members(1, 2)
     project.apply()
@@ -180,9 +176,7 @@ def test_a_member_of_somebody_else_stays(project: DestinationProject, sandbox: S
     assert project.counts["lists"] == {"Champions": 2}
 
 
-def test_a_segment_deleted_meanwhile_is_made_again(
-    project: DestinationProject, sandbox: Sandbox
-) -> None:
+def test_a_segment_deleted_meanwhile_is_made_again(project: OneTool, sandbox: Sandbox) -> None:
     project.profiles(2)
     project.members(1)
     project.apply()
@@ -196,7 +190,7 @@ def test_a_segment_deleted_meanwhile_is_made_again(
     assert project.counts["lists"] == {"Champions": 1}
 
 
-def test_the_first_run_starts_no_campaign(project: DestinationProject, sandbox: Sandbox) -> None:
+def test_the_first_run_starts_no_campaign(project: OneTool, sandbox: Sandbox) -> None:
     with sandbox._store.transaction() as db:
         db.execute(
             "insert into lists(vendor, object, name, processing, created_at, updated_at)"
@@ -209,21 +203,21 @@ def test_the_first_run_starts_no_campaign(project: DestinationProject, sandbox: 
     assert project.counts["people"] == 0
 
 
-def test_a_segment_that_fills_itself_is_named(project: DestinationProject) -> None:
+def test_a_segment_that_fills_itself_is_named(project: OneTool) -> None:
     project.members(1, list="Active in the last week")
     with pytest.raises(UserError, match=r"seg_champions\.sql: segment .* is data-driven"):
         project.apply()
 
 
 @pytest.mark.parametrize("column", ["unsubscribed", "cio_subscription_preferences", "cio_id"])
-def test_nobody_is_subscribed_again_by_a_column(project: DestinationProject, column: str) -> None:
+def test_nobody_is_subscribed_again_by_a_column(project: OneTool, column: str) -> None:
     project.profiles(1, f"false as {column}")
     with pytest.raises(UserError, match=f"reads {column} as its own"):
         project.apply()
     assert project.counts["people"] == 0
 
 
-def test_who_opted_out_there_stays_out(project: DestinationProject, sandbox: Sandbox) -> None:
+def test_who_opted_out_there_stays_out(project: OneTool, sandbox: Sandbox) -> None:
     project.profiles(2)
     project.members(1, 2)
     project.apply()
@@ -234,9 +228,7 @@ def test_who_opted_out_there_stays_out(project: DestinationProject, sandbox: San
     assert "unsubscribed" not in person(sandbox, "c_2")
 
 
-def test_events_carry_numbers_seconds_and_a_ulid(
-    project: DestinationProject, sandbox: Sandbox
-) -> None:
+def test_events_carry_numbers_seconds_and_a_ulid(project: OneTool, sandbox: Sandbox) -> None:
     project.profiles(2)
     assert project.fire(2, "98000.00::decimal(18, 2) as amount, 'JPY' as currency").delivered == 2
     [row] = sandbox._store.rows("select * from events order by id limit 1")
@@ -248,7 +240,7 @@ def test_events_carry_numbers_seconds_and_a_ulid(
 
 
 def test_two_events_of_one_second_are_two_and_a_repeated_one_is_one(
-    project: DestinationProject,
+    project: OneTool,
 ) -> None:
     project.profiles(2)
     project.fire(2)
@@ -259,7 +251,7 @@ def test_two_events_of_one_second_are_two_and_a_repeated_one_is_one(
     assert project.counts["events_duplicate"] == 1
 
 
-def test_an_answer_that_never_came_makes_no_second_event(project: DestinationProject) -> None:
+def test_an_answer_that_never_came_makes_no_second_event(project: OneTool) -> None:
     project.profiles(2)
     project.events(0)
     project.apply()
@@ -269,14 +261,14 @@ def test_an_answer_that_never_came_makes_no_second_event(project: DestinationPro
     assert project.counts["events"] == {"onboarding_low_usage": 2}
 
 
-def test_an_event_of_somebody_unknown_makes_nobody(project: DestinationProject) -> None:
+def test_an_event_of_somebody_unknown_makes_nobody(project: OneTool) -> None:
     project.profiles(2)
     result = project.fire(3)
     assert (result.delivered, result.rejected) == (2, 1)
     assert project.counts["people"] == 2
 
 
-def test_update_creates_nobody(project: DestinationProject) -> None:
+def test_update_creates_nobody(project: OneTool) -> None:
     project.profiles(2)
     project.apply()
     project.profiles(3, mode="update")
@@ -285,9 +277,7 @@ def test_update_creates_nobody(project: DestinationProject) -> None:
     assert project.counts["people"] == 2
 
 
-def test_clearing_leaves_the_person_and_the_address(
-    project: DestinationProject, sandbox: Sandbox
-) -> None:
+def test_clearing_leaves_the_person_and_the_address(project: OneTool, sandbox: Sandbox) -> None:
     project.profiles(2, on_removal="clear")
     project.apply()
     project.profiles(1, on_removal="clear", budget={"share": 1})
@@ -295,14 +285,14 @@ def test_clearing_leaves_the_person_and_the_address(
     assert person(sandbox, "c_2") == {"email": "p2@customer.example"}
 
 
-def test_archiving_is_refused_before_anything_is_sent(project: DestinationProject) -> None:
+def test_archiving_is_refused_before_anything_is_sent(project: OneTool) -> None:
     project.profiles(1, mode="mirror")
     with pytest.raises(UserError, match="customer_io destination cannot archive"):
         project.apply()
 
 
 def test_a_key_revoked_in_the_middle_stops_the_push_and_the_next_run_goes_on(
-    project: DestinationProject,
+    project: OneTool,
 ) -> None:
     project.profiles(1_200)
     project.arm("latency", path="/api/v2/batch", value=0)
@@ -317,7 +307,7 @@ def test_a_key_revoked_in_the_middle_stops_the_push_and_the_next_run_goes_on(
 def test_pacing_is_never_over_the_limit(tmp_path: Path) -> None:
     limit = RateLimit(calls=10, window_seconds=3)
     with Sandbox(tmp_path / "sandbox.db", limits={"customer_io": limit}) as sandbox:
-        project = DestinationProject(tmp_path, sandbox)
+        project = OneTool(tmp_path, sandbox)
         project.serve("customer_io", options={"windows": {"track": [[10, 3]]}})
         project.profiles(30 * 500)
         started = time.monotonic()
@@ -327,7 +317,7 @@ def test_pacing_is_never_over_the_limit(tmp_path: Path) -> None:
 
 
 def test_erasing_takes_who_has_the_id_and_who_has_the_address(
-    project: DestinationProject, sandbox: Sandbox
+    project: OneTool, sandbox: Sandbox
 ) -> None:
     project.profiles(3)
     project.members(1, 2, 3)
@@ -340,7 +330,7 @@ def test_erasing_takes_who_has_the_id_and_who_has_the_address(
     assert project.counts["lists"] == {"Champions": 1}
 
 
-def test_opt_outs_bounces_and_clicks_come_back(project: DestinationProject) -> None:
+def test_opt_outs_bounces_and_clicks_come_back(project: OneTool) -> None:
     project.profiles(2)
     project.apply()
     destination = project.destination
@@ -370,20 +360,20 @@ def webhook(metric: str, kind: str = "email") -> bytes:
     ).encode()
 
 
-def test_a_signed_webhook_is_a_fact(project: DestinationProject) -> None:
+def test_a_signed_webhook_is_a_fact(project: OneTool) -> None:
     body, now = webhook("spammed"), str(int(time.time()))
     [fact] = project.destination.receive(signed(body, now), body)
     assert (fact.feedback_id, fact.kind) == ("01E4", "complained")
     assert (fact.email, fact.occurred_at) == ("p1@customer.example", AT)
 
 
-def test_other_webhooks_are_no_facts(project: DestinationProject) -> None:
+def test_other_webhooks_are_no_facts(project: OneTool) -> None:
     now = str(int(time.time()))
     for body in (webhook("delivered"), webhook("clicked", "sms")):
         assert project.destination.receive(signed(body, now), body) == []
 
 
-def test_a_forged_or_old_webhook_is_denied(project: DestinationProject) -> None:
+def test_a_forged_or_old_webhook_is_denied(project: OneTool) -> None:
     body, now = webhook("unsubscribed"), str(int(time.time()))
     old = str(int(time.time()) - 3_600)
     for headers in (signed(body, now, "another"), signed(body, old), {}, signed(body + b" ", now)):

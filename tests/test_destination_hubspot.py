@@ -1,13 +1,19 @@
 """HubSpot: what the sandbox's strict portal makes of our calls, row by row."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
+from reverse_etl.destinations import hubspot
+from reverse_etl.destinations.base import Person
 from reverse_etl.errors import UserError
-from reverse_etl.sandbox.server import Sandbox
+from reverse_etl.sandbox.server import PORTAL, Sandbox
+from tests.one_tool import OneTool, exchanges_with
 from tests.small_project import AUTOMATED, CONTACT_PROFILES, SmallProject, contacts_sql
+from tests.vendor_spec import SPECS, violations
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +136,34 @@ def test_a_missing_portal_id_is_named(project: SmallProject, sandbox: Sandbox) -
     project.episodes("trg_onboarding_low_usage", AUTOMATED, 1)
     with pytest.raises(UserError, match=r"options\.portal_id is missing"):
         project.apply()
+
+
+def test_opt_outs_and_bounces_come_back_page_by_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubspot, "_SEARCHED", 2)
+    portal = yaml.safe_load(PORTAL.read_text())
+    portal["hubspot"] |= {"hard_bounces": {"p4@customer.example": "UNKNOWN_USER"}}
+    (tmp_path / "portal.yml").write_text(yaml.safe_dump(portal))
+    with Sandbox(tmp_path / "sandbox.db", portal=tmp_path / "portal.yml") as sandbox:
+        project = OneTool(tmp_path / "project", sandbox)
+        project.serve("hubspot")
+        project.profiles(6)
+        project.apply()
+        destination = project.destination
+        destination.unsubscribe([Person(f"c_{n}", f"p{n}@customer.example") for n in (1, 2, 4)])
+        seen = exchanges_with(monkeypatch)
+        told = list(destination.pull(datetime.now(UTC) - timedelta(hours=1)))
+        assert sorted((fact.kind, fact.email[:2]) for fact in told) == [
+            ("bounced", "p4"),
+            ("unsubscribed", "p1"),
+            ("unsubscribed", "p2"),
+            ("unsubscribed", "p4"),
+        ]
+        assert len({fact.feedback_id for fact in told}) == 4
+        assert list(destination.pull(datetime.now(UTC) + timedelta(hours=1))) == []
+        destination.close()
+        assert sandbox.counts()["hubspot"]["violations"] == 0
+        if SPECS.exists():
+            file, mount = "hubspot_contacts_2026-09.json", "/hubspot"
+            assert list(violations(file, "https://api.hubapi.com", mount, seen)) == []

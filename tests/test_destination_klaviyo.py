@@ -17,7 +17,7 @@ from reverse_etl.destinations.base import Person
 from reverse_etl.errors import Denied, UserError
 from reverse_etl.planner import Change
 from reverse_etl.sandbox.server import PORTAL, Sandbox
-from tests.destination_project import TRIGGER, DestinationProject, exchanges_with
+from tests.one_tool import TRIGGER, OneTool, exchanges_with
 from tests.vendor_spec import SPECS, violations
 
 AT = datetime(2026, 10, 27, 10, tzinfo=UTC)
@@ -54,8 +54,8 @@ def sandbox(shared: Sandbox) -> Sandbox:
 
 
 @pytest.fixture
-def project(tmp_path: Path, sandbox: Sandbox) -> DestinationProject:
-    project = DestinationProject(tmp_path, sandbox)
+def project(tmp_path: Path, sandbox: Sandbox) -> OneTool:
+    project = OneTool(tmp_path, sandbox)
     project.serve("klaviyo", options={"windows": FAST})
     return project
 
@@ -89,7 +89,7 @@ MONEY = "98000.00::decimal(18, 2) as mrr, 'JPY' as mrr_currency"
 
 
 def test_klaviyos_own_fields_are_filled_and_all_else_is_a_property(
-    project: DestinationProject, sandbox: Sandbox
+    project: OneTool, sandbox: Sandbox
 ) -> None:
     project.profiles(1, f"{NAMED}, {MONEY}")
     project.run("update marts.contact_profiles set email = 'P1@Customer.Example'")
@@ -108,9 +108,7 @@ def test_klaviyos_own_fields_are_filled_and_all_else_is_a_property(
     assert project.counts["violations"] == 0
 
 
-def test_a_value_that_became_null_is_taken_away_there(
-    project: DestinationProject, sandbox: Sandbox
-) -> None:
+def test_a_value_that_became_null_is_taken_away_there(project: OneTool, sandbox: Sandbox) -> None:
     project.profiles(1, NAMED)
     project.apply()
     project.run("update marts.contact_profiles set title = null, role = null")
@@ -121,7 +119,7 @@ def test_a_value_that_became_null_is_taken_away_there(
     assert known["properties"]["journey_stage"] == "adopting"
 
 
-def test_rows_refused_by_a_job_are_told_apart(project: DestinationProject) -> None:
+def test_rows_refused_by_a_job_are_told_apart(project: OneTool) -> None:
     project.profiles(250)
     project.run(
         "update marts.contact_profiles set email = 'x' || contact_id"
@@ -140,7 +138,7 @@ def test_rows_are_told_apart_by_what_they_held_where_no_place_is_given(
     portal["klaviyo"] |= {"import_error_pointers": False, "tiers": FAST, "job_seconds": 0}
     (tmp_path / "portal.yml").write_text(yaml.safe_dump(portal))
     with Sandbox(tmp_path / "sandbox.db", portal=tmp_path / "portal.yml") as sandbox:
-        project = DestinationProject(tmp_path, sandbox)
+        project = OneTool(tmp_path, sandbox)
         project.serve("klaviyo", options={"windows": FAST})
         project.profiles(5)
         project.run("update marts.contact_profiles set email = 'x' where contact_id = 'c_3'")
@@ -148,7 +146,7 @@ def test_rows_are_told_apart_by_what_they_held_where_no_place_is_given(
         assert (result.delivered, result.rejected, list(project.letters)) == (4, 1, ["c_3"])
 
 
-def test_more_refused_rows_than_a_page_holds_are_all_read(project: DestinationProject) -> None:
+def test_more_refused_rows_than_a_page_holds_are_all_read(project: OneTool) -> None:
     project.profiles(230)
     project.run("update marts.contact_profiles set email = 'x' || contact_id")
     result = project.result("contact_profiles")
@@ -156,7 +154,7 @@ def test_more_refused_rows_than_a_page_holds_are_all_read(project: DestinationPr
     assert set(project.letters.values()) == {"Invalid email address."}
 
 
-def test_two_rows_of_one_address_do_not_race(project: DestinationProject) -> None:
+def test_two_rows_of_one_address_do_not_race(project: OneTool) -> None:
     project.profiles(3)
     project.run("update marts.contact_profiles set email = 'P1@customer.example'")
     result = project.result("contact_profiles")
@@ -172,7 +170,7 @@ def test_a_job_that_does_not_end_leaves_its_rows_unknown_and_the_next_run_sends_
     portal["klaviyo"] |= {"tiers": FAST, "job_seconds": 1.5}
     (tmp_path / "portal.yml").write_text(yaml.safe_dump(portal))
     with Sandbox(tmp_path / "sandbox.db", portal=tmp_path / "portal.yml") as sandbox:
-        project = DestinationProject(tmp_path, sandbox)
+        project = OneTool(tmp_path, sandbox)
         project.serve("klaviyo", options={"windows": FAST, "job_seconds": 0.3})
         project.profiles(2)
         result = project.result("contact_profiles")
@@ -182,7 +180,7 @@ def test_a_job_that_does_not_end_leaves_its_rows_unknown_and_the_next_run_sends_
         assert project.counts["people"] == 2
 
 
-def test_a_question_that_fails_does_not_fail_the_job(project: DestinationProject) -> None:
+def test_a_question_that_fails_does_not_fail_the_job(project: OneTool) -> None:
     project.profiles(2)
     project.arm("status", path="import-jobs/01JOB", value=503)
     project.arm("reset_before", path="import-jobs/01JOB")
@@ -192,7 +190,7 @@ def test_a_question_that_fails_does_not_fail_the_job(project: DestinationProject
     assert project.sandbox._store.number(sql) == 1
 
 
-def test_a_list_is_made_filled_and_left(project: DestinationProject) -> None:
+def test_a_list_is_made_filled_and_left(project: OneTool) -> None:
     project.profiles(3)
     project.members(1, 2, 3)
     assert project.result("seg_champions").delivered == 3
@@ -202,9 +200,7 @@ def test_a_list_is_made_filled_and_left(project: DestinationProject) -> None:
     assert project.counts["lists"] == {"Champions": 2}
 
 
-def test_leaving_a_list_is_no_opt_out(
-    project: DestinationProject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_leaving_a_list_is_no_opt_out(project: OneTool, monkeypatch: pytest.MonkeyPatch) -> None:
     project.profiles(3)
     project.members(1, 2, 3)
     project.apply()
@@ -215,7 +211,7 @@ def test_leaving_a_list_is_no_opt_out(
     assert project.counts["unsubscribed"] == 0
 
 
-def test_a_member_of_somebody_else_stays(project: DestinationProject, sandbox: Sandbox) -> None:
+def test_a_member_of_somebody_else_stays(project: OneTool, sandbox: Sandbox) -> None:
     project.profiles(3)
     project.members(1, 2)
     project.apply()
@@ -228,7 +224,7 @@ def test_a_member_of_somebody_else_stays(project: DestinationProject, sandbox: S
 
 
 def test_members_without_a_profile_are_made_from_id_and_address(
-    project: DestinationProject, sandbox: Sandbox
+    project: OneTool, sandbox: Sandbox
 ) -> None:
     project.members(1, 2, group_key="language")
     assert project.result("seg_champions").delivered == 2
@@ -236,7 +232,7 @@ def test_members_without_a_profile_are_made_from_id_and_address(
     assert profile(sandbox, "c_1")["email"] == "p1@customer.example"
 
 
-def test_a_member_klaviyo_refuses_does_not_stop_the_others(project: DestinationProject) -> None:
+def test_a_member_klaviyo_refuses_does_not_stop_the_others(project: OneTool) -> None:
     project.members(1, 2, 3)
     project.run("update segments.seg_champions set email = 'nonsense' where contact_id = 'c_2'")
     result = project.result("seg_champions")
@@ -246,7 +242,7 @@ def test_a_member_klaviyo_refuses_does_not_stop_the_others(project: DestinationP
 
 @pytest.mark.parametrize("gone", ["delete from lists", "delete from records"])
 def test_a_list_or_profile_deleted_meanwhile_is_made_again(
-    project: DestinationProject, sandbox: Sandbox, gone: str
+    project: OneTool, sandbox: Sandbox, gone: str
 ) -> None:
     project.profiles(2)
     project.members(1)
@@ -265,7 +261,7 @@ def test_a_list_or_profile_deleted_meanwhile_is_made_again(
     assert project.counts["lists"] == {"Champions": 2}
 
 
-def test_the_first_run_starts_no_flow(project: DestinationProject, sandbox: Sandbox) -> None:
+def test_the_first_run_starts_no_flow(project: OneTool, sandbox: Sandbox) -> None:
     for name in ("Draft only", "Already in use"):
         body = {"data": {"type": "list", "attributes": {"name": name}}}
         assert call(sandbox, "POST", "lists", body).status_code == 201
@@ -279,7 +275,7 @@ def test_the_first_run_starts_no_flow(project: DestinationProject, sandbox: Sand
 
 
 def test_after_the_first_run_joining_a_list_may_start_its_flow(
-    project: DestinationProject, sandbox: Sandbox
+    project: OneTool, sandbox: Sandbox
 ) -> None:
     project.members(1, list="Already in use")
     project.apply()  # the list is made here: no flow can be on it yet
@@ -289,7 +285,7 @@ def test_after_the_first_run_joining_a_list_may_start_its_flow(
     assert project.counts["flows_started"] == started + 1
 
 
-def test_an_event_of_a_first_run_starts_no_flow(project: DestinationProject) -> None:
+def test_an_event_of_a_first_run_starts_no_flow(project: OneTool) -> None:
     project.profiles(1)
     project.events(1)
     project.apply()
@@ -304,16 +300,14 @@ def test_an_event_of_a_first_run_starts_no_flow(project: DestinationProject) -> 
 
 
 @pytest.mark.parametrize("column", ["subscriptions", "external_id", '"$consent"'])
-def test_nobody_is_subscribed_again_by_a_column(project: DestinationProject, column: str) -> None:
+def test_nobody_is_subscribed_again_by_a_column(project: OneTool, column: str) -> None:
     project.profiles(1, f"'SUBSCRIBED' as {column}")
     with pytest.raises(UserError, match="as its own"):
         project.apply()
     assert project.counts["people"] == 0
 
 
-def test_events_carry_their_worth_in_the_major_unit(
-    project: DestinationProject, sandbox: Sandbox
-) -> None:
+def test_events_carry_their_worth_in_the_major_unit(project: OneTool, sandbox: Sandbox) -> None:
     project.profiles(2)
     columns = "98000.00::decimal(18, 2) as value, 'JPY' as value_currency, 'ほげ' as note"
     assert project.fire(2, columns).delivered == 2
@@ -326,7 +320,7 @@ def test_events_carry_their_worth_in_the_major_unit(
 
 
 def test_two_events_of_one_second_are_two_and_a_repeated_one_is_one(
-    project: DestinationProject,
+    project: OneTool,
 ) -> None:
     project.profiles(2)
     project.events(0)
@@ -340,7 +334,7 @@ def test_two_events_of_one_second_are_two_and_a_repeated_one_is_one(
     assert project.counts["events_duplicate"] == 1
 
 
-def test_an_answer_that_never_came_makes_no_second_event(project: DestinationProject) -> None:
+def test_an_answer_that_never_came_makes_no_second_event(project: OneTool) -> None:
     project.profiles(2)
     project.events(0)
     project.apply()
@@ -350,14 +344,14 @@ def test_an_answer_that_never_came_makes_no_second_event(project: DestinationPro
     assert project.counts["events"] == {"onboarding_low_usage": 2}
 
 
-def test_an_event_of_somebody_unknown_makes_nobody(project: DestinationProject) -> None:
+def test_an_event_of_somebody_unknown_makes_nobody(project: OneTool) -> None:
     project.profiles(2)
     result = project.fire(3)
     assert (result.delivered, result.rejected) == (2, 1)
     assert (project.counts["people"], project.counts["events_dropped"]) == (2, 0)
 
 
-def test_update_creates_nobody(project: DestinationProject) -> None:
+def test_update_creates_nobody(project: OneTool) -> None:
     project.profiles(2)
     project.apply()
     project.profiles(3, mode="update")
@@ -366,9 +360,7 @@ def test_update_creates_nobody(project: DestinationProject) -> None:
     assert project.counts["people"] == 2
 
 
-def test_clearing_leaves_the_person_and_the_address(
-    project: DestinationProject, sandbox: Sandbox
-) -> None:
+def test_clearing_leaves_the_person_and_the_address(project: OneTool, sandbox: Sandbox) -> None:
     project.profiles(2, NAMED, on_removal="clear")
     project.apply()
     project.profiles(1, NAMED, on_removal="clear", budget={"share": 1})
@@ -377,7 +369,7 @@ def test_clearing_leaves_the_person_and_the_address(
     assert profile(sandbox, "c_2") | {"location": {}} == left | {"location": {}}
 
 
-def test_a_customer_is_nobody_here(project: DestinationProject) -> None:
+def test_a_customer_is_nobody_here(project: OneTool) -> None:
     spec = {"kind": "profile", "object": "customer", "key": "customer_id"}
     select = "select 'cus_1' as customer_id, 'Example' as name"
     project.model("marts", "customer_profiles", spec | {"destinations": ["klaviyo"]}, select)
@@ -386,7 +378,7 @@ def test_a_customer_is_nobody_here(project: DestinationProject) -> None:
 
 
 def test_a_key_revoked_in_the_middle_stops_the_push_and_the_next_run_goes_on(
-    project: DestinationProject,
+    project: OneTool,
 ) -> None:
     project.profiles(3)
     project.members(1, 2, 3)
@@ -396,7 +388,7 @@ def test_a_key_revoked_in_the_middle_stops_the_push_and_the_next_run_goes_on(
     assert project.result("seg_champions").delivered == 3
 
 
-def test_a_wrong_key_is_denied_before_anything_is_sent(project: DestinationProject) -> None:
+def test_a_wrong_key_is_denied_before_anything_is_sent(project: OneTool) -> None:
     project.profiles(1)
     project.serve("klaviyo", credentials={"api_key": "another"})
     assert "401" in project.result("contact_profiles").error
@@ -410,7 +402,7 @@ def test_both_windows_of_a_tier_are_used_and_never_passed(tmp_path: Path, window
     portal["klaviyo"] |= {"tiers": tiers, "job_seconds": 0}
     (tmp_path / "portal.yml").write_text(yaml.safe_dump(portal))
     with Sandbox(tmp_path / "sandbox.db", portal=tmp_path / "portal.yml") as sandbox:
-        project = DestinationProject(tmp_path, sandbox)
+        project = OneTool(tmp_path, sandbox)
         project.serve("klaviyo", options={"windows": tiers})
         project.profiles(1)
         project.apply()
@@ -421,7 +413,7 @@ def test_both_windows_of_a_tier_are_used_and_never_passed(tmp_path: Path, window
         assert 6.0 <= elapsed <= 2 * 6.0 / 0.97 + 1  # 24 calls, 12 in 6 s
 
 
-def test_erasing_takes_who_has_the_id_and_who_has_the_address(project: DestinationProject) -> None:
+def test_erasing_takes_who_has_the_id_and_who_has_the_address(project: OneTool) -> None:
     project.profiles(3)
     project.members(1, 2, 3)
     project.apply()
@@ -432,7 +424,7 @@ def test_erasing_takes_who_has_the_id_and_who_has_the_address(project: Destinati
     assert (project.counts["people"], project.counts["lists"]) == (1, {"Champions": 1})
 
 
-def test_opting_out_is_from_everything_and_makes_nobody(project: DestinationProject) -> None:
+def test_opting_out_is_from_everything_and_makes_nobody(project: OneTool) -> None:
     project.profiles(2)
     project.apply()
     people = [Person("c_1", "p1@customer.example"), Person("c_9", "nobody@customer.example")]
@@ -443,7 +435,7 @@ def test_opting_out_is_from_everything_and_makes_nobody(project: DestinationProj
     assert project.counts["unsubscribed"] == 1
 
 
-def test_what_people_did_comes_back(project: DestinationProject) -> None:
+def test_what_people_did_comes_back(project: OneTool) -> None:
     found = {(f.kind, f.email) for f in project.destination.pull(AT - timedelta(days=1))}
     assert found == {
         ("clicked", "p1@customer.example"),
@@ -473,7 +465,7 @@ def signed(body: bytes, stamp: str, key: str = "a secret of 16+ characters") -> 
 
 
 def test_a_signed_webhook_is_a_fact_whoever_holds_the_address(
-    project: DestinationProject, sandbox: Sandbox
+    project: OneTool, sandbox: Sandbox
 ) -> None:
     project.profiles(1)
     project.apply()
@@ -488,7 +480,7 @@ def test_a_signed_webhook_is_a_fact_whoever_holds_the_address(
     assert project.destination.receive(signed(body, stamp), body) == []
 
 
-def test_a_forged_or_old_webhook_is_denied(project: DestinationProject) -> None:
+def test_a_forged_or_old_webhook_is_denied(project: OneTool) -> None:
     body, now = webhook("bounced_email", "01", held=True), str(int(time.time()))
     old = str(int(time.time()) - 3_600)
     for headers in (
@@ -504,7 +496,7 @@ def test_a_forged_or_old_webhook_is_denied(project: DestinationProject) -> None:
 
 @pytest.mark.skipif(not SPECS.exists(), reason="../shared/vendor_specs is not on this machine")
 def test_everything_sent_is_as_the_official_specification_has_it(
-    project: DestinationProject, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    project: OneTool, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = exchanges_with(monkeypatch)
     project.profiles(3, f"{NAMED}, {MONEY}")

@@ -10,9 +10,9 @@ import yaml
 from reverse_etl.destinations import implementation
 from reverse_etl.errors import UserError
 from reverse_etl.sandbox.server import PORTAL, Sandbox
-from tests.destination_project import CREDENTIALS, TRIGGER, DestinationProject
+from tests.one_tool import CREDENTIALS, TRIGGER, OneTool
 
-TOOLS = sorted(CREDENTIALS)
+TOOLS = ["braze", "customer_io", "klaviyo"]
 FAULTS: list[tuple[str, float]] = [
     ("latency", 0.2),
     ("status", 429),
@@ -45,19 +45,19 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 
 @pytest.fixture(params=TOOLS)
-def project(request: Any, tmp_path: Path, shared: Sandbox) -> DestinationProject:
+def project(request: Any, tmp_path: Path, shared: Sandbox) -> OneTool:
     shared.reset()
-    project = DestinationProject(tmp_path, shared)
+    project = OneTool(tmp_path, shared)
     project.serve(request.param, options={"windows": every_part(request.param)})
     return project
 
 
-def members(project: DestinationProject) -> int:
+def members(project: OneTool) -> int:
     counts = project.counts
     return int(counts.get("lists", counts.get("flags", {})).get("Champions", 0))
 
 
-def filled(project: DestinationProject) -> None:
+def filled(project: OneTool) -> None:
     """People, a list and a trigger past its first run."""
     project.profiles(20)
     project.members(1, 2, 3)
@@ -69,7 +69,7 @@ def filled(project: DestinationProject) -> None:
 @pytest.mark.parametrize(("kind", "value"), FAULTS)
 @pytest.mark.parametrize("times", [1, 2])
 def test_people_and_lists_end_as_the_models_have_them(
-    project: DestinationProject, kind: str, value: float, times: int
+    project: OneTool, kind: str, value: float, times: int
 ) -> None:
     project.profiles(20)
     project.members(*range(1, 8))
@@ -88,12 +88,10 @@ def test_people_and_lists_end_as_the_models_have_them(
 
 
 @pytest.mark.parametrize(("kind", "value"), FAULTS)
-def test_no_event_is_lost_or_sent_twice(
-    project: DestinationProject, kind: str, value: float
-) -> None:
+def test_no_event_is_lost_or_sent_twice(project: OneTool, kind: str, value: float) -> None:
     filled(project)
     project.events(5)
-    project.arm(kind, value=value, path=EVENTS[project.type])
+    project.arm(kind, value=value, path=EVENTS[project.tool])
     first = project.result(TRIGGER)
     project.apply()
     arrived = sum(project.counts["events"].values())
@@ -106,7 +104,7 @@ def test_no_event_is_lost_or_sent_twice(
     assert project.counts.get("events_dropped", 0) == 0
 
 
-def test_nothing_is_sent_again_that_did_not_change(project: DestinationProject) -> None:
+def test_nothing_is_sent_again_that_did_not_change(project: OneTool) -> None:
     filled(project)
     before = project.counts["requests"]
     results = project.apply()
@@ -114,15 +112,15 @@ def test_nothing_is_sent_again_that_did_not_change(project: DestinationProject) 
     assert project.counts["requests"] == before
 
 
-def test_totals_are_what_the_tool_counts(project: DestinationProject) -> None:
+def test_totals_are_what_the_tool_counts(project: OneTool) -> None:
     filled(project)
     project.events(5)
     project.apply()
     syncs = {sync.id: sync for sync in project.engine.syncs()}
     counts = {
-        syncs[f"{project.type}/contact_profiles"]: {"": 20},
-        syncs[f"{project.type}/seg_champions"]: {"": 3},
-        syncs[f"{project.type}/{TRIGGER}"]: {"": 5},
+        syncs[f"{project.tool}/contact_profiles"]: {"": 20},
+        syncs[f"{project.tool}/seg_champions"]: {"": 3},
+        syncs[f"{project.tool}/{TRIGGER}"]: {"": 5},
     }
     totals = project.destination.totals(counts)
     assert totals == {
@@ -133,12 +131,12 @@ def test_totals_are_what_the_tool_counts(project: DestinationProject) -> None:
     }
 
 
-def test_no_secret_is_in_what_is_said_of_a_failure(project: DestinationProject) -> None:
+def test_no_secret_is_in_what_is_said_of_a_failure(project: OneTool) -> None:
     project.profiles(1)
     project.arm("status", value=400, times=50)
     project.apply()
     told = " ".join(project.letters.values())
-    secrets = [v for v in CREDENTIALS[project.type].values() if len(v) > 8]
+    secrets = [v for v in CREDENTIALS[project.tool].values() if len(v) > 8]
     assert not [secret for secret in secrets if secret in told]
 
 
@@ -151,19 +149,19 @@ def test_no_secret_is_in_what_is_said_of_a_failure(project: DestinationProject) 
     ],
 )
 def test_windows_that_are_none_are_named(
-    project: DestinationProject, written: dict[str, Any], told: str
+    project: OneTool, written: dict[str, Any], told: str
 ) -> None:
-    if project.type == "klaviyo" and "track" in written:
+    if project.tool == "klaviyo" and "track" in written:
         written = {"m": written["track"]}
-    project.serve(project.type, options={"windows": written})
+    project.serve(project.tool, options={"windows": written})
     project.profiles(1)
     with pytest.raises(UserError, match=told):
         project.apply()
 
 
-def test_a_wrong_address_is_found_before_anything_is_sent(project: DestinationProject) -> None:
+def test_a_wrong_address_is_found_before_anything_is_sent(project: OneTool) -> None:
     assert project.sandbox is not None
-    project.serve(project.type, base_url=f"{project.sandbox.http_url}/nowhere")
+    project.serve(project.tool, base_url=f"{project.sandbox.http_url}/nowhere")
     project.profiles(100)
     result = project.result("contact_profiles")
     assert (result.delivered, result.rejected) == (0, 0)
@@ -171,10 +169,10 @@ def test_a_wrong_address_is_found_before_anything_is_sent(project: DestinationPr
 
 
 def test_a_credential_that_is_not_set_is_named_before_anything_is_sent(
-    project: DestinationProject,
+    project: OneTool,
 ) -> None:
-    names = CREDENTIALS[project.type]
-    project.serve(project.type, credentials=dict.fromkeys(names, "${NOT_SET}"))
+    names = CREDENTIALS[project.tool]
+    project.serve(project.tool, credentials=dict.fromkeys(names, "${NOT_SET}"))
     project.profiles(1)
     with pytest.raises(UserError, match="NOT_SET is not set"):
         project.apply()

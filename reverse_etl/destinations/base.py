@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from reverse_etl.configuration import DestinationConfig
 from reverse_etl.errors import Denied, Unknown, UserError
+from reverse_etl.feedback import Feedback, FeedbackKind
 from reverse_etl.planner import Change
 from reverse_etl.rate import Budgets, RateBudget, Window
 from reverse_etl.spec import Kind, Sync
@@ -20,13 +21,14 @@ from reverse_etl.values import as_json
 
 Status = Literal["delivered", "rejected", "retryable", "unknown"]
 Action = Literal["add", "change", "clear", "archive", "remove"]
-FeedbackKind = Literal["unsubscribed", "bounced", "complained", "opened", "clicked"]
 
 ROUTING = frozenset(
     {"event_id", "subject", "email", "contact_name", "occurred_at", "owner_email", "owner_name"}
 )
 """Columns of a trigger that address it. Tools with fields of their own for them do not get them
 again as properties of the event."""
+UNSHOWN = ROUTING | {"customer_id", "contact_id", "customer_name", "language"}
+"""Columns that people who read an alert or a task are not shown again, or at all."""
 
 
 @dataclass(frozen=True)
@@ -63,21 +65,6 @@ class Person:
     email: str
 
 
-@dataclass(frozen=True)
-class Feedback:
-    """What a person did with what they were sent, as the tool tells it.
-
-    ``feedback_id`` is the tool's own id of the fact, or made of what makes it one, so that a fact
-    told twice is one. ``email`` is in lower case.
-    """
-
-    feedback_id: str
-    kind: FeedbackKind
-    email: str
-    occurred_at: datetime
-    detail: str = ""
-
-
 class ExternalIds(Protocol):
     """The tool's own ids, remembered between runs by account, object and our key."""
 
@@ -93,6 +80,8 @@ class Destination(ABC):
     """What the tool can be asked for, by kind of sync."""
     dedupe_field: ClassVar[str | None] = None
     """The field by which the tool recognises a repeated trigger; None where it has none."""
+    lists_hold_keys: ClassVar[bool] = False
+    """Membership is all that a list of the tool knows of somebody."""
 
     def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
         self.config = config
@@ -164,7 +153,8 @@ class Destination(ABC):
 
     def sent_columns(self, sync: Sync) -> Sequence[str]:
         """The columns that reach the tool: a change in any other is no change."""
-        return sync.columns
+        is_membership = self.lists_hold_keys and sync.spec.kind == "segment"
+        return [sync.spec.key] if is_membership else sync.columns
 
     def is_repeatable(self, sync: Sync) -> bool:
         """Whether a row whose outcome is unknown may be sent again."""
@@ -199,6 +189,9 @@ def _lighter(changes: Sequence[Change], limits: Limits) -> Iterator[list[Change]
         batch.append(change)
         size += weight
     yield batch
+
+
+__all__ = ["Destination", "Feedback", "FeedbackKind", "Limits", "Outcome", "Person"]
 
 
 @contextmanager

@@ -31,11 +31,10 @@ from reverse_etl.destinations.base import (
 )
 from reverse_etl.errors import Refused
 from reverse_etl.http import HttpClient
-from reverse_etl.people_tool import PeopleTool, Row, address
+from reverse_etl.people_tool import PeopleTool, Row
 from reverse_etl.planner import Change
-from reverse_etl.rate import RateBudget
 from reverse_etl.spec import Kind, Sync
-from reverse_etl.values import as_number, as_text, as_utc
+from reverse_etl.values import as_address, as_plain, as_text, as_utc
 
 _OBJECTS_A_CALL = {"standard": 75, "mau": 50}
 _RECIPIENTS = _EXPORTED = _DELETED = _ADDRESSES = 50
@@ -157,7 +156,7 @@ class Braze(PeopleTool):
             if not is_in:
                 one["_update_existing_only"] = True
             elif email and change.identity not in known:
-                one["email"] = address(email)
+                one["email"] = as_address(email)
             objects[change.key] = one
         return self._track("attributes", objects)
 
@@ -253,7 +252,7 @@ class Braze(PeopleTool):
                 answer = self._client("other").request("GET", path + query).json()
                 items = answer.get("emails") or []
                 for item in items:
-                    email, at = address(item["email"]), datetime.fromisoformat(item[field])
+                    email, at = as_address(item["email"]), datetime.fromisoformat(item[field])
                     if as_utc(at) >= as_utc(since):
                         yield Feedback(f"{kind}:{email}:{item[field]}", kind, email, as_utc(at))
                 offset += _PAGE
@@ -263,22 +262,15 @@ class Braze(PeopleTool):
     def _client(self, part: str) -> HttpClient:
         key = self.config.credential("api_key")
         windows = self.windows(part)
-        return self.client(part, windows, {"Authorization": f"Bearer {key}"}, [key], _learn)
+        return self.client(part, windows, {"Authorization": f"Bearer {key}"}, [key])
 
 
 def _value(name: str, value: Any) -> Any:
     if name == "email":
-        return address(value) if value else None
-    return as_text(value) if isinstance(value, datetime) else as_number(value)
+        return as_address(value) if value else None
+    return as_plain(value)
 
 
 def _properties(change: Change) -> dict[str, Any]:
     row = change.payload.items()
     return {n: _value(n, v) for n, v in row if n not in ROUTING and v is not None}
-
-
-def _learn(headers: Mapping[str, str], budget: RateBudget) -> None:
-    """A refusal names its pause in a header of Braze's own."""
-    pause = headers.get("X-Ratelimit-Retry-After", "")
-    if pause.isdigit():
-        budget.pause(float(pause))

@@ -25,11 +25,11 @@ from reverse_etl.database import in_pieces
 from reverse_etl.destinations.base import ROUTING, Feedback, FeedbackKind, Limits, Outcome, Person
 from reverse_etl.errors import Refused
 from reverse_etl.http import HttpClient
-from reverse_etl.people_tool import PeopleTool, Row, address
+from reverse_etl.people_tool import PeopleTool, Row
 from reverse_etl.planner import Change
 from reverse_etl.signatures import require_recent, require_signature
 from reverse_etl.spec import Kind, Sync
-from reverse_etl.values import as_number, as_utc
+from reverse_etl.values import as_address, as_plain, as_utc
 
 _LONGEST_NAME, _MOST_ATTRIBUTES = 150, 300
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -209,7 +209,7 @@ class CustomerIo(PeopleTool):
             at = datetime.fromtimestamp(int(person["timestamps"].get("unsubscribed", 0)), UTC)
             if email and at >= since:
                 told = f"{person['identifiers']['cio_id']}:unsubscribed:{int(at.timestamp())}"
-                yield Feedback(told, "unsubscribed", address(email), at)
+                yield Feedback(told, "unsubscribed", as_address(email), at)
         sent_after = int(since.timestamp()) - _MAIL_IS_ANSWERED_WITHIN_S
         for metric in _PULLED:
             path = f"/v1/messages?type=email&metric={metric}&start_ts={sent_after}&limit=1000"
@@ -217,7 +217,7 @@ class CustomerIo(PeopleTool):
                 at = datetime.fromtimestamp(int(message["metrics"][metric]), UTC)
                 if at >= since and "@" in str(message.get("recipient")):
                     told, subject = f"{message['id']}:{metric}", str(message.get("subject") or "")
-                    email = address(message["recipient"])
+                    email = as_address(message["recipient"])
                     yield Feedback(told, _MEANING[metric], email, at, subject)
 
     def _pages(
@@ -250,7 +250,7 @@ class CustomerIo(PeopleTool):
             return []
         at = datetime.fromtimestamp(int(told["timestamp"]), UTC)
         number, detail = str(told["event_id"]), str(data.get("href") or "")
-        return [Feedback(number, kind, address(email), at, detail)]
+        return [Feedback(number, kind, as_address(email), at, detail)]
 
     # Connections
 
@@ -301,12 +301,12 @@ def _value(name: str, value: Any) -> Any:
     if value is None:
         return ""
     if name == "email":
-        return address(value)
+        return as_address(value)
     if isinstance(value, datetime):
         return int(as_utc(value).timestamp())
     if isinstance(value, date):
         return int(datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp())
-    return as_number(value)
+    return as_plain(value)
 
 
 def _words(error: Mapping[str, Any]) -> str:

@@ -10,7 +10,8 @@ Options: ``portal_id`` (needed for triggers).
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from reverse_etl.destinations.base import (
     Action,
     Destination,
     ExternalIds,
+    Feedback,
     Limits,
     Outcome,
     Person,
@@ -30,12 +32,14 @@ from reverse_etl.destinations.base import (
 )
 from reverse_etl.errors import Refused, Unknown, UserError
 from reverse_etl.http import HttpClient
+from reverse_etl.naming import by_list, totals
 from reverse_etl.planner import Change
 from reverse_etl.rate import RateBudget, Window
 from reverse_etl.spec import Kind, Sync
-from reverse_etl.values import as_text
+from reverse_etl.values import as_text, as_utc
 
 VERSION = "2026-09"
+Learn = Callable[[Mapping[str, str], RateBudget], None]
 _OBJECTS = {"contact": ("contacts", "0-1"), "customer": ("companies", "0-2")}
 _CALLS_IN_10_S = {"free": 100, "starter": 100, "professional": 190, "enterprise": 190, "addon": 250}
 _CALLS_A_DAY = {
@@ -47,6 +51,8 @@ _CALLS_A_DAY = {
 }
 _ROWS: dict[Kind, int] = {"profile": 100, "segment": 1_000, "trigger": 500}
 _RECORDS_A_CALL = 100
+_SEARCHED = 200
+_BOUNCED = "hs_email_hard_bounce_reason_enum"
 _REPEATABLE_CATEGORIES = frozenset({"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE"})
 _LIMIT_HEADERS = tuple(
     f"X-HubSpot-RateLimit-{name}" for name in ("Max", "Interval-Milliseconds", "Remaining")
@@ -57,6 +63,7 @@ _DAILY_HEADERS = tuple(f"X-HubSpot-RateLimit-{name}" for name in ("Daily", "Dail
 class HubSpot(Destination):
     """One portal."""
 
+    lists_hold_keys = True
     capabilities: ClassVar[Mapping[Kind, frozenset[Action]]] = {
         "profile": frozenset({"add", "change", "clear", "archive"}),
         "segment": frozenset({"add", "remove"}),
@@ -84,22 +91,10 @@ class HubSpot(Destination):
         """Portals differ by their id where it is configured."""
         return f"{super().account}:{self.config.option('portal_id', '')}"
 
-    def sent_columns(self, sync: Sync) -> Sequence[str]:
-        """Membership is all that a list knows of a contact."""
-        return [sync.spec.key] if sync.spec.kind == "segment" else sync.columns
-
     def totals(self, counts: Mapping[Sync, Mapping[str, int]]) -> dict[str, object]:
         """As the portal counts: contacts, companies, lists by name, events by name."""
-        totals: dict[str, Any] = {"contacts": 0, "companies": 0, "lists": {}, "events": {}}
-        for sync, groups in counts.items():
-            if sync.spec.kind == "profile":
-                totals[_OBJECTS[sync.spec.object][0]] += sum(groups.values())
-            elif sync.spec.kind == "trigger":
-                totals["events"][self._event_name(sync)] = sum(groups.values())
-            else:
-                for group, members in groups.items():
-                    totals["lists"][_list_name(sync, group or None)] = members
-        return totals
+        profiles = {object_: kind for object_, (kind, _) in _OBJECTS.items()}
+        return totals(counts, profiles, "lists", "events", self._event_name)
 
     # What must exist beforehand
 
@@ -167,7 +162,8 @@ class HubSpot(Destination):
         if sync.spec.kind == "trigger":
             return self._send_events(sync, batch)
         if sync.spec.kind == "segment":
-            return self._send_members(sync, batch)
+            lists = by_list(sync, batch).items()
+            return [o for name, some in lists for o in self._change_list(sync, name, some)]
         gone = [change for change in batch if change.action == "remove"]
         written = [change for change in batch if change.action != "remove"]
         if sync.spec.mode == "update":
@@ -236,15 +232,6 @@ class HubSpot(Destination):
             outcomes.get(key) or Outcome(key, silent.status, silent.code, silent.message)
             for key in records
         ]
-
-    def _send_members(self, sync: Sync, batch: Sequence[Change]) -> list[Outcome]:
-        by_list: dict[str | None, list[Change]] = {}
-        for change in batch:
-            by_list.setdefault(change.group, []).append(change)
-        outcomes = []
-        for group, changes in by_list.items():
-            outcomes += self._change_list(sync, _list_name(sync, group), changes)
-        return outcomes
 
     def _change_list(self, sync: Sync, name: str, changes: Sequence[Change]) -> list[Outcome]:
         spec = sync.spec
@@ -335,6 +322,42 @@ class HubSpot(Destination):
             self._client.request("POST", path, body)
         return [Outcome(person.contact_id, "delivered") for person in people]
 
+    def pull(self, since: datetime) -> Iterator[Feedback]:
+        """Contacts that opted out of all mail, and those whose address bounced for good, as they
+        stand. Which mail was clicked the CRM does not tell. Pages go by id, as a search reaches
+        10,000 results and no further."""
+        last = "0"
+        while True:
+            found = self._searched(since, last)
+            for contact in found:
+                last, told = str(contact["id"]), contact["properties"]
+                at, email = datetime.fromisoformat(told["lastmodifieddate"]), told.get("email")
+                if email and told.get("hs_email_optout") == "true":
+                    yield Feedback(f"unsubscribed:{last}", "unsubscribed", email.lower(), at)
+                if email and (reason := told.get(_BOUNCED)):
+                    yield Feedback(f"bounced:{last}", "bounced", email.lower(), at, reason)
+            if len(found) < _SEARCHED:
+                return
+
+    def _searched(self, since: datetime, last: str) -> list[dict[str, Any]]:
+        changed = str(int(as_utc(since).timestamp() * 1000))
+        recent = [
+            {"propertyName": "lastmodifieddate", "operator": "GTE", "value": changed},
+            {"propertyName": "hs_object_id", "operator": "GT", "value": last},
+        ]
+        out = {"propertyName": "hs_email_optout", "operator": "EQ", "value": "true"}
+        bounced = {"propertyName": _BOUNCED, "operator": "HAS_PROPERTY"}
+        body = {
+            "filterGroups": [{"filters": [out, *recent]}, {"filters": [bounced, *recent]}],
+            "sorts": ["hs_object_id"],
+            "properties": ["email", "hs_email_optout", _BOUNCED, "lastmodifieddate"],
+            "limit": _SEARCHED,
+            "after": "0",
+        }
+        answer = self._searcher.request("POST", f"/crm/objects/{VERSION}/contacts/search", body)
+        found: list[dict[str, Any]] = answer.json()["results"]
+        return found
+
     def _gdpr_delete(self, body: Mapping[str, str]) -> bool:
         """Whether the portal had somebody by that name."""
         try:
@@ -404,15 +427,23 @@ class HubSpot(Destination):
 
     @cached_property
     def _client(self) -> HttpClient:
+        return self._new_client(self.budget)
+
+    @cached_property
+    def _searcher(self) -> HttpClient:
+        """Searches are counted apart: 5 a second."""
+        pace = self.budgets.budget(self.account, "search", [Window(5, 1.0)], None)
+        return self._new_client(pace, lambda headers, budget: None)
+
+    def _new_client(self, pace: RateBudget, learn: Learn | None = None) -> HttpClient:
         token = self.config.credential("access_token")
-        limits = self.limits("profile")
         return HttpClient(
             self.config.base_url,
-            self.budget,
+            pace,
             headers={"Authorization": f"Bearer {token}"},
             secrets=[token],
-            read_seconds=limits.timeout,
-            learn=_learn,
+            read_seconds=self.limits("profile").timeout,
+            learn=learn or _learn,
         )
 
 
@@ -426,10 +457,6 @@ def _address(key: str, change: Change) -> dict[str, str]:
     if change.payload.get("email"):
         given["email"] = as_text(change.payload["email"])
     return given
-
-
-def _list_name(sync: Sync, group: str | None) -> str:
-    return f"{sync.list_name}: {group}" if group else sync.list_name
 
 
 def _learn(headers: Mapping[str, str], budget: RateBudget) -> None:

@@ -27,12 +27,12 @@ from reverse_etl.database import in_pieces
 from reverse_etl.destinations.base import ROUTING, Feedback, FeedbackKind, Limits, Outcome, Person
 from reverse_etl.errors import NotSent, Refused, Unknown
 from reverse_etl.http import HttpClient
-from reverse_etl.people_tool import PeopleTool, Row, address
+from reverse_etl.people_tool import PeopleTool, Row
 from reverse_etl.planner import Change
 from reverse_etl.rate import RateBudget
 from reverse_etl.signatures import require_recent, require_signature
 from reverse_etl.spec import Kind, Sync
-from reverse_etl.values import as_json, as_number, as_text, as_utc
+from reverse_etl.values import as_address, as_json, as_plain, as_text, as_utc
 
 REVISION = "2026-07-15"
 _JOBS = "/api/profile-bulk-import-jobs"
@@ -310,7 +310,7 @@ def _profile(row: Row) -> dict[str, Any]:
     properties, place, unset = {}, {}, []
     for name, value in row.attributes.items():
         if name == "email":
-            attributes |= {"email": address(value)} if value else {}
+            attributes |= {"email": as_address(value)} if value else {}
         elif name in _FIELDS:
             attributes[name] = None if value is None else as_text(value)
         elif name in _PLACE:
@@ -318,7 +318,7 @@ def _profile(row: Row) -> dict[str, Any]:
         elif value is None:
             unset.append(name)
         else:
-            properties[name] = as_number(value)
+            properties[name] = as_plain(value)
     attributes |= {"location": place} if place else {}
     attributes |= {"properties": properties} if properties else {}
     profile = {"type": "profile", "attributes": attributes}
@@ -328,7 +328,7 @@ def _profile(row: Row) -> dict[str, Any]:
 def _event(sync: Sync, change: Change, profile: str, backfill: bool) -> dict[str, Any]:
     """Columns ``value`` and ``value_currency`` are Klaviyo's own: what an event is worth, in the
     major unit."""
-    row = {n: as_number(v) for n, v in change.payload.items() if n not in ROUTING and v is not None}
+    row = {n: as_plain(v) for n, v in change.payload.items() if n not in ROUTING and v is not None}
     worth = {name: row.pop(name) for name in ("value", "value_currency") if name in row}
     metric = {"data": {"type": "metric", "attributes": {"name": sync.event_name}}}
     event = {"properties": row, "unique_id": change.key, "metric": metric, **worth}

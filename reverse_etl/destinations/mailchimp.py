@@ -39,9 +39,8 @@ from reverse_etl.destinations.base import (
 from reverse_etl.errors import Denied, RateLimited, Refused, UserError
 from reverse_etl.http import HttpClient
 from reverse_etl.naming import address as address_of
-from reverse_etl.naming import by_group, list_name, plain, totals
+from reverse_etl.naming import by_list, plain, totals
 from reverse_etl.planner import Change
-from reverse_etl.rate import RateBudget
 from reverse_etl.spec import Kind, Sync
 from reverse_etl.values import as_plain, as_text
 
@@ -61,6 +60,7 @@ _ABSENT = "Mailchimp has no such member; its profile has to be sent first."
 class Mailchimp(Destination):
     """One audience. Events have no dedupe field, so an event is sent at most once."""
 
+    lists_hold_keys = True
     capabilities: ClassVar[Mapping[Kind, frozenset[Action]]] = {
         "profile": frozenset({"add", "change", "clear", "archive"}),
         "segment": frozenset({"add", "remove"}),
@@ -82,10 +82,6 @@ class Mailchimp(Destination):
     def account(self) -> str:
         """Each audience is a memory of its own."""
         return f"{super().account}:{self.config.option('audience_id', '')}"
-
-    def sent_columns(self, sync: Sync) -> Sequence[str]:
-        """Membership is all that a segment knows of a contact."""
-        return [sync.spec.key] if sync.spec.kind == "segment" else sync.columns
 
     def totals(self, counts: Mapping[Sync, Mapping[str, int]]) -> dict[str, object]:
         """As the audience counts: members, segments by name, events by name."""
@@ -137,8 +133,8 @@ class Mailchimp(Destination):
         if sync.spec.kind == "segment":
             return [
                 outcome
-                for group, some in by_group(batch).items()
-                for outcome in self._change_segment(sync, list_name(sync, group), some)
+                for name, some in by_list(sync, batch).items()
+                for outcome in self._change_segment(sync, name, some)
             ]
         gone = [change for change in batch if change.action == "remove"]
         written = [change for change in batch if change.action != "remove"]
@@ -461,7 +457,7 @@ class Mailchimp(Destination):
         basic = base64.b64encode(f"key:{key}".encode()).decode()
         return HttpClient(
             self.config.base_url,
-            RateBudget(limits.windows),
+            self.budget,
             headers={"Authorization": f"Basic {basic}"},
             secrets=[key, basic],
             read_seconds=limits.timeout,

@@ -6,8 +6,8 @@ the same API or display name, compared without case, blanks and underscores. A c
 found by its Marketo id where we know it, else by its address. A trigger requests the smart campaign
 of its name; its columns are the tokens ``{{my.<column>}}`` of that run.
 
-Options: ``calls_in_20_s`` (default 50 of the 100 there are, as Marketo advises), ``partition``,
-``list_folder`` (id of the folder in which missing lists are made).
+Options: ``calls_in_20_s`` (default 50 of the 100 there are, as Marketo advises), ``calls_a_day``
+(default 50,000), ``partition``, ``list_folder`` (id of the folder in which missing lists are made).
 Credentials: ``client_id``, ``client_secret``.
 """
 
@@ -36,10 +36,10 @@ from reverse_etl.destinations.base import (
 )
 from reverse_etl.errors import Denied, DestinationFault, NotSent, RateLimited, Refused, Unknown
 from reverse_etl.http import HttpClient
-from reverse_etl.naming import address, by_group, list_name, plain, totals
+from reverse_etl.naming import address, by_list, plain, totals
 from reverse_etl.oauth import FORM, ClientCredentials
 from reverse_etl.planner import Change
-from reverse_etl.rate import RateBudget, Window
+from reverse_etl.rate import Window
 from reverse_etl.spec import Kind, Sync
 from reverse_etl.values import as_json, as_plain, as_text
 
@@ -65,6 +65,7 @@ _ABSENT = "Marketo has no such lead; its profile has to be sent first."
 class Marketo(Destination):
     """One instance. A campaign request has no dedupe field, so it is sent at most once."""
 
+    lists_hold_keys = True
     capabilities: ClassVar[Mapping[Kind, frozenset[Action]]] = {
         "profile": frozenset({"add", "change", "clear"}),
         "segment": frozenset({"add", "remove"}),
@@ -79,7 +80,8 @@ class Marketo(Destination):
         self._in_flight = _InFlight()
 
     def limits(self, kind: Kind) -> Limits:
-        """300 leads, or 100 leads of a campaign request, a call; 10 calls at a time."""
+        """300 leads, or 100 leads of a campaign request, a call; 10 calls at a time; 50,000 calls
+        a day, which others with the same instance share."""
         window = Window(int(options.number(self.config, "calls_in_20_s", 50)), 20.0)
         return Limits(
             batch_rows=_ROWS[kind],
@@ -87,6 +89,7 @@ class Marketo(Destination):
             windows=(window,),
             concurrency=8,
             timeout=60,
+            daily=int(options.number(self.config, "calls_a_day", 50_000)),
         )
 
     def batches(self, kind: Kind, changes: Iterable[Change]) -> Iterator[list[Change]]:
@@ -104,10 +107,6 @@ class Marketo(Destination):
             calls.setdefault((tokens, seen[who]), []).append(change)
         for alike in calls.values():
             yield from super().batches(kind, alike)
-
-    def sent_columns(self, sync: Sync) -> Sequence[str]:
-        """Membership is all that a list knows of a lead."""
-        return [sync.spec.key] if sync.spec.kind == "segment" else sync.columns
 
     def totals(self, counts: Mapping[Sync, Mapping[str, int]]) -> dict[str, object]:
         """As the instance counts: leads, companies, lists and campaigns by name."""
@@ -154,8 +153,8 @@ class Marketo(Destination):
         if sync.spec.kind == "trigger":
             return self._request_campaign(sync, batch)
         if sync.spec.kind == "segment":
-            groups = by_group(batch).items()
-            return [o for g, some in groups for o in self._change_list(list_name(sync, g), some)]
+            lists = by_list(sync, batch).items()
+            return [o for name, some in lists for o in self._change_list(name, some)]
         gone = {c.key: self._emptied(sync) for c in batch if c.action == "remove"}
         records = gone | {c.key: self._record(sync, c) for c in batch if c.key not in gone}
         if sync.spec.object == "customer":
@@ -455,20 +454,16 @@ class Marketo(Destination):
             return Denied(message, code=code)
         if code in _PAUSES:
             pause = _PAUSES[code]
-            self._budget.pause(pause)
+            self.budget.pause(pause)
             return RateLimited(message, code=code, retry_after=pause)
         return (Unknown if code in _UNCLEAR else Refused)(message, code=code)
-
-    @cached_property
-    def _budget(self) -> RateBudget:
-        return RateBudget(self.limits("profile").windows)
 
     @cached_property
     def _client(self) -> HttpClient:
         secret = self.config.credential("client_secret")
         return HttpClient(
             self.config.base_url,
-            self._budget,
+            self.budget,
             secrets=[secret],
             read_seconds=self.limits("profile").timeout,
         )

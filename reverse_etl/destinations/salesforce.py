@@ -25,7 +25,7 @@ from urllib.parse import urlencode
 from reverse_etl import options
 from reverse_etl.configuration import DestinationConfig
 from reverse_etl.destinations.base import (
-    ROUTING,
+    UNSHOWN,
     Action,
     Destination,
     ExternalIds,
@@ -36,9 +36,9 @@ from reverse_etl.destinations.base import (
     Person,
     Status,
 )
-from reverse_etl.errors import Denied, DestinationFault, NotSent, Refused, Unknown
+from reverse_etl.errors import Denied, DestinationFault, NotSent, QuotaSpent, Refused, Unknown
 from reverse_etl.http import Answer, HttpClient
-from reverse_etl.naming import by_group, list_name, plain, totals
+from reverse_etl.naming import by_list, owner, plain, totals, words
 from reverse_etl.oauth import ClientCredentials
 from reverse_etl.planner import Change
 from reverse_etl.rate import RateBudget
@@ -54,13 +54,13 @@ _LOCK_PAUSES = (0.2, 0.8, 2.4)
 _REPEATABLE = frozenset({_LOCKED, "SERVER_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"})
 _LOST = frozenset({"INVALID_CROSS_REFERENCE_KEY", "ENTITY_IS_DELETED"})
 _ERASED_TYPES = frozenset({"string", "email", "phone", "textarea", "url", "date", "address"})
-_HIDDEN = ROUTING | {"customer_id", "contact_id", "customer_name", "language"}
 _OPTED_OUT = "HasOptedOutOfEmail"
 
 
 class Salesforce(Destination):
     """One org. Tasks have no dedupe field, so a task is made at most once."""
 
+    lists_hold_keys = True
     capabilities: ClassVar[Mapping[Kind, frozenset[Action]]] = {
         "profile": frozenset({"add", "change", "clear"}),
         "segment": frozenset({"add", "remove"}),
@@ -73,16 +73,11 @@ class Salesforce(Destination):
         self._login = ClientCredentials(config, "/services/oauth2/token", lambda: self._client)
         self._campaigns: dict[str, str] = {}
         self._described: dict[str, dict[str, dict[str, Any]]] = {}
-        self._used = 0.0
 
     def limits(self, kind: Kind) -> Limits:
         """200 records a call; a day's calls are learned from each answer, seconds are not limited.
         25 calls may last longer than 20 s at a time, of which 4 are used."""
         return Limits(batch_rows=_ROWS, batch_bytes=4_000_000, concurrency=4, timeout=120.0)
-
-    def sent_columns(self, sync: Sync) -> Sequence[str]:
-        """Membership is all that a campaign knows of a contact."""
-        return [sync.spec.key] if sync.spec.kind == "segment" else sync.columns
 
     def totals(self, counts: Mapping[Sync, Mapping[str, int]]) -> dict[str, object]:
         """As the org counts: contacts, accounts, campaigns by name, tasks by event."""
@@ -90,7 +85,7 @@ class Salesforce(Destination):
 
     def check(self, syncs: Sequence[Sync]) -> list[str]:
         """Fields, external ids, and the columns that tasks need. Missing campaigns are made."""
-        _ = self._login.token()
+        _ = options.number(self.config, "daily_share", 0.9), self._login.token()
         return [line for sync in syncs for line in self._missing(sync)]
 
     def _missing(self, sync: Sync) -> Iterator[str]:
@@ -132,8 +127,8 @@ class Salesforce(Destination):
         if sync.spec.kind == "trigger":
             return self._make_tasks(sync, batch)
         if sync.spec.kind == "segment":
-            groups = by_group(batch).items()
-            return [o for g, some in groups for o in self._change_campaign(sync, g, some)]
+            lists = by_list(sync, batch).items()
+            return [o for name, some in lists for o in self._change_campaign(sync, name, some)]
         there = self._ids(sync, batch) if sync.spec.mode == "update" else None
         gone = [change for change in batch if change.action == "remove"]
         known = self._ids(sync, gone)
@@ -243,10 +238,8 @@ class Salesforce(Destination):
             ids |= self._remembered("Account", [c.key for c in made])
         return ids
 
-    def _change_campaign(
-        self, sync: Sync, group: str | None, changes: Sequence[Change]
-    ) -> list[Outcome]:
-        campaign = self._campaign(list_name(sync, group))
+    def _change_campaign(self, sync: Sync, name: str, changes: Sequence[Change]) -> list[Outcome]:
+        campaign = self._campaign(name)
         ids = self._ids(sync, changes)
         outcomes: list[Outcome] = []
         joining = [c for c in changes if c.action != "remove"]
@@ -296,10 +289,10 @@ class Salesforce(Destination):
             accounts = self._related("Account", "customer_id", batch)
         except Unknown as unknown:
             raise NotSent(str(unknown), code=unknown.code) from None
-        words = "Salesforce has no active user with the address in owner_email."
-        ownerless = [c for c in batch if _owner(c) not in owners]
-        owned = [c for c in batch if _owner(c) in owners]
-        outcomes = [Outcome(c.key, "rejected", "owner", words) for c in ownerless]
+        unowned = "Salesforce has no active user with the address in owner_email."
+        ownerless = [c for c in batch if owner(c) not in owners]
+        owned = [c for c in batch if owner(c) in owners]
+        outcomes = [Outcome(c.key, "rejected", "owner", unowned) for c in ownerless]
         tasks = []
         for change in owned:
             row = change.payload
@@ -308,8 +301,8 @@ class Salesforce(Destination):
             )
             about = row.get("customer_name") or row.get("customer_id") or change.key
             task = {
-                "Subject": f"{_words(sync.event_name)}: {about}"[:255],
-                "OwnerId": owners[_owner(change)],
+                "Subject": f"{words(sync.event_name)}: {about}"[:255],
+                "OwnerId": owners[owner(change)],
                 "ActivityDate": due.date().isoformat(),
                 "Status": "Not Started",
                 "Priority": "Normal",
@@ -437,7 +430,7 @@ class Salesforce(Destination):
 
     def _users(self, batch: Sequence[Change]) -> dict[str, str]:
         """Active users by address."""
-        wanted = sorted({_owner(change) for change in batch} - {""})
+        wanted = sorted({owner(change) for change in batch} - {""})
         if not wanted:
             return {}
         users = self._rows("User", "Id, Email", "IsActive = true", f"Email IN ({_listed(wanted)})")
@@ -485,21 +478,19 @@ class Salesforce(Destination):
 
     def _call(self, method: str, path: str, payload: Any = None) -> Any:
         """One call, repeated once where the session ended meanwhile."""
-        share = options.number(self.config, "daily_share", 0.9)
-        if self._used >= share:
-            raise Denied(
-                f"{self._used:.0%} of the org's calls of 24 hours are used; the rest is left to "
-                f"others ({self.config.origin}.options.daily_share).",
-                code="daily limit",
-            )
-        token = self._login.token()
         try:
-            answer = self._exchange(method, path, payload, token)
-        except Denied as denied:
-            if denied.code != "401":
-                raise
-            self._login.drop(token)
-            answer = self._exchange(method, path, payload, self._login.token())
+            token = self._login.token()
+            try:
+                answer = self._exchange(method, path, payload, token)
+            except Denied as denied:
+                if denied.code != "401":
+                    raise
+                self._login.drop(token)
+                answer = self._exchange(method, path, payload, self._login.token())
+        except QuotaSpent as spent:
+            words = f"{spent} The rest is left to others: {self.config.origin}.options.daily_share."
+            pause = spent.retry_after
+            raise QuotaSpent(words, code="daily limit", retry_after=pause) from None
         return answer.json() if answer.body else None
 
     def _exchange(self, method: str, path: str, payload: Any, token: str) -> Answer:
@@ -514,14 +505,15 @@ class Salesforce(Destination):
     def _learn(self, headers: Mapping[str, str], budget: RateBudget) -> None:
         usage = re.search(r"api-usage=(\d+)/(\d+)", headers.get("Sforce-Limit-Info", ""))
         if usage and int(usage[2]):
-            self._used = int(usage[1]) / int(usage[2])
+            ours = int(int(usage[2]) * options.number(self.config, "daily_share", 0.9))
+            budget.learn_daily(ours, ours - int(usage[1]))
 
     @cached_property
     def _client(self) -> HttpClient:
         limits = self.limits("profile")
         return HttpClient(
             self.config.base_url,
-            RateBudget(limits.windows),
+            self.budget,
             secrets=[self.config.credential("client_secret")],
             read_seconds=limits.timeout,
             learn=self._learn,
@@ -551,24 +543,15 @@ def _feedback(
 
 def _description(change: Change) -> str:
     lines = [
-        f"{_words(name)}: {as_text(value)}"
+        f"{words(name)}: {as_text(value)}"
         for name, value in change.payload.items()
-        if name not in _HIDDEN and value is not None
+        if name not in UNSHOWN and value is not None
     ]
     return "\n".join(lines)[:32_000]
 
 
 def _of(change: Change, column: str) -> str:
     return str(change.payload.get(column) or "")
-
-
-def _owner(change: Change) -> str:
-    return _of(change, "owner_email").strip().lower()
-
-
-def _words(name: str) -> str:
-    words = name.replace("_", " ").strip()
-    return words[:1].upper() + words[1:]
 
 
 def _quoted(text: str) -> str:

@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 
 from reverse_etl.configuration import DestinationConfig
 from reverse_etl.destinations.base import (
-    ROUTING,
+    UNSHOWN,
     Action,
     Destination,
     ExternalIds,
@@ -38,8 +38,9 @@ from reverse_etl.errors import (
     UserError,
 )
 from reverse_etl.http import HttpClient
+from reverse_etl.naming import owner, words
 from reverse_etl.planner import Change
-from reverse_etl.rate import RateBudget, Window
+from reverse_etl.rate import Window
 from reverse_etl.spec import Kind, Sync
 from reverse_etl.values import as_text
 
@@ -48,7 +49,6 @@ ROWS_A_MESSAGE = 48
 LONGEST_BLOCK = 3_000
 LONGEST_MESSAGE = 38_000
 _TO = ("channel", "owner")
-_HIDDEN = ROUTING | {"customer_id", "contact_id", "customer_name", "language"}
 _LANGUAGES = ("en", "ja")
 _OUT_OF_ORDER = frozenset(
     {
@@ -100,11 +100,11 @@ class Slack(Destination):
         """One batch is one message: rows for the same place, as many as it may hold."""
         places: dict[str, list[Change]] = {}
         for change in changes:
-            places.setdefault(self._owner(change) if self._to == "owner" else "", []).append(change)
+            places.setdefault(owner(change) if self._to == "owner" else "", []).append(change)
         for _, some in sorted(places.items()):
             message: list[Change] = []
             size = 0
-            for change in sorted(some, key=lambda c: (self._owner(c), c.key)):
+            for change in sorted(some, key=lambda c: (owner(c), c.key)):
                 length = len(self._text(change)) + 1
                 if message and (len(message) == ROWS_A_MESSAGE or size + length > LONGEST_MESSAGE):
                     yield message
@@ -154,11 +154,11 @@ class Slack(Destination):
     def send(self, sync: Sync, batch: Sequence[Change]) -> list[Outcome]:
         """See Destination. All rows are in one message and share its outcome."""
         if self._to == "owner":
-            owner = self._owner(batch[0])
-            place = self._user(owner) if owner else ""
+            email = owner(batch[0])
+            place = self._user(email) if email else ""
             if not place:
-                words = "Slack has no member with the owner's address."
-                return [Outcome(c.key, "rejected", "users_not_found", words) for c in batch]
+                unknown = "Slack has no member with the owner's address."
+                return [Outcome(c.key, "rejected", "users_not_found", unknown) for c in batch]
         else:
             place = self._channel
         answer = self._client_of(place).request(
@@ -181,10 +181,10 @@ class Slack(Destination):
         """What a notification shows; screen readers read it too."""
         names = ", ".join(str(c.payload.get("customer_name") or c.key) for c in batch[:5])
         more = f" and {len(batch) - 5} more" if len(batch) > 5 else ""
-        return _escaped(f"{_words(sync.event_name)} ({len(batch)}): {names}{more}")
+        return _escaped(f"{words(sync.event_name)} ({len(batch)}): {names}{more}")
 
     def _blocks(self, sync: Sync, batch: Sequence[Change]) -> list[dict[str, Any]]:
-        heading = f"{_words(sync.event_name)} ({len(batch)})"[:150]
+        heading = f"{words(sync.event_name)} ({len(batch)})"[:150]
         text = {"type": "plain_text", "text": heading}
         sections = [
             {"type": "section", "text": {"type": "mrkdwn", "text": self._text(change)}}
@@ -201,9 +201,9 @@ class Slack(Destination):
         if row.get("owner_name") and self._to == "channel":
             title += f"  ({_escaped(str(row['owner_name']))})"
         lines = [
-            f"{_words(self._label(name))}: {_escaped(as_text(value))}"
+            f"{words(self._label(name))}: {_escaped(as_text(value))}"
             for name, value in row.items()
-            if name not in _HIDDEN and value is not None and self._label(name)
+            if name not in UNSHOWN and value is not None and self._label(name)
         ]
         text = "\n".join([title, *lines])
         return text if len(text) <= LONGEST_BLOCK else text[: LONGEST_BLOCK - 1] + "…"
@@ -216,9 +216,6 @@ class Slack(Destination):
         return column
 
     # People and places
-
-    def _owner(self, change: Change) -> str:
-        return str(change.payload.get("owner_email") or "").strip().lower()
 
     def _user(self, email: str) -> str:
         """The member with this address: from the ledger, else asked for. Asking harms nobody."""
@@ -273,18 +270,18 @@ class Slack(Destination):
         """Each channel has a pace of its own."""
         with self._lock:
             if place not in self._clients:
-                self._clients[place] = self._new_client(Window(1, 1.0))
+                self._clients[place] = self._new_client(place, Window(1, 1.0))
             return self._clients[place]
 
     @cached_property
     def _reader(self) -> HttpClient:
-        return self._new_client(Window(50, 60.0))
+        return self._new_client("look-ups", Window(50, 60.0))
 
-    def _new_client(self, window: Window) -> HttpClient:
+    def _new_client(self, part: str, window: Window) -> HttpClient:
         token = self.config.credential("token")
         return HttpClient(
             self.config.base_url,
-            RateBudget([window]),
+            self.budgets.budget(super().account, part, [window], None),
             headers={"Authorization": f"Bearer {token}"},
             secrets=[token],
         )
@@ -300,11 +297,6 @@ def _fault(code: str, message: str) -> DestinationFault:
     if code in _NOT_TAKEN:
         return NotSent(message, code=code)
     return Refused(message, code=code)
-
-
-def _words(name: str) -> str:
-    words = name.replace("_", " ").strip()
-    return words[:1].upper() + words[1:]
 
 
 def _escaped(text: str) -> str:

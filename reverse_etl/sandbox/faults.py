@@ -6,7 +6,8 @@
     status         answer `value` (an HTTP status) without doing anything, with `headers`
     storm          answer 429 without doing anything; the pause to keep, `value` seconds, stands in
                    the header named by `spelling` (default Retry-After)
-    expired_token  answer 401 without doing anything, as for a token that has run out
+    expired_token  every token the vendor gave out ends now; where it gives none, answer 401 without
+                   doing anything
     reset_before   reset the connection, nothing applied
     reset_after    apply the request, then reset the connection
     truncate       apply the request, send half of the answer, close
@@ -135,6 +136,9 @@ class Faults:
         match fault.kind:
             case "latency":
                 await asyncio.sleep(fault.value)
+                await app(scope, receive, send)
+            case "expired_token" if expire := getattr(vendor, "expire_tokens", None):
+                expire()
                 await app(scope, receive, send)
             case "status" | "storm" | "expired_token":
                 await _drain(receive)

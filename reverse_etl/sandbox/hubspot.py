@@ -21,6 +21,7 @@ from reverse_etl.sandbox.hubspot_events import Events
 from reverse_etl.sandbox.hubspot_lists import Lists
 from reverse_etl.sandbox.hubspot_properties import Properties, valid_email
 from reverse_etl.sandbox.hubspot_records import Records
+from reverse_etl.sandbox.hubspot_search import Search
 from reverse_etl.sandbox.hubspot_upsert import Upserts
 from reverse_etl.sandbox.store import instant
 from reverse_etl.sandbox.vendor import Context, Exchange, RollingWindow
@@ -46,6 +47,7 @@ class HubSpot:
         self._upserts = Upserts(self._store, self._properties, portal, rows)
         self._lists = Lists(self._store, portal)
         self._events = Events(self._store, portal, instant(self._clock()))
+        self._search = Search(self._store, portal, self._clock)
         self.forget()
         midnight = instant(self._clock() // 86_400 * 86_400)
         self._window.resume(
@@ -64,6 +66,7 @@ class HubSpot:
             ("POST", "/crm/objects/2026-09/{object}/batch/read", records.read),
             ("POST", "/crm/objects/2026-09/{object}/batch/archive", records.archive),
             ("POST", "/crm/objects/2026-09/{object}/gdpr-delete", records.erase),
+            ("POST", "/crm/objects/2026-09/{object}/search", self._search.search),
             ("GET", "/crm/objects/2026-09/{object}/{id}", records.show),
             ("GET", "/crm/properties/2026-09/{object}", properties.show_all),
             ("POST", "/crm/properties/2026-09/{object}", properties.create),

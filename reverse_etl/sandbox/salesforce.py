@@ -95,7 +95,7 @@ class Salesforce(Tool):
         self.locked: dict[str, int] = {}
         """How often a record, by a value of its, is still found locked by somebody else."""
 
-    def end_sessions(self) -> None:
+    def expire_tokens(self) -> None:
         """Every session ends now, as by its time-out."""
         self._sessions.clear()
 

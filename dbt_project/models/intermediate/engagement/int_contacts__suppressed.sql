@@ -53,6 +53,19 @@ opt_outs as (
 
 ),
 
+-- what our own tools and mails told: by address, or by the contact that a mail's link names
+feedback as (
+
+    select * from {{ ref('stg_activation__feedback') }}
+
+),
+
+contacts as (
+
+    select * from {{ ref('int_contacts__identified') }}
+
+),
+
 -- the latest word of a recipient on their subscription counts, in each tool
 ranked_status_changes as (
 
@@ -124,6 +137,17 @@ found as (
         occurred_at as suppressed_at
     from email_events
     where event_type = 'SPAMREPORT'
+
+    union all
+
+    -- the ledger took it as final the moment it came: no later word is asked for
+    select
+        coalesce(feedback.email, contacts.email) as email,
+        feedback.kind as reason,
+        feedback.occurred_at as suppressed_at
+    from feedback
+    left join contacts on feedback.contact_id = contacts.contact_id
+    where feedback.kind in ('unsubscribed', 'bounced', 'complained')
 
 ),
 
