@@ -11,6 +11,7 @@ from dagster_dbt import (
     DagsterDbtTranslator,
     DagsterDbtTranslatorSettings,
     DbtCliResource,
+    asset_utils,
     dbt_assets,
 )
 from packaging.version import Version
@@ -21,6 +22,10 @@ from orchestration.project import AS_OF_DATE_TAG, Project
 from reverse_etl import rules
 from reverse_etl.settings import Settings
 from reverse_etl.warehouse import connected
+
+# A run of more than 200 chosen resources would be dbt's on a copy of the project in a temporary
+# folder, from which ../seeds/rules leads nowhere. A command line holds thousands of names.
+vars(asset_utils)["_SELECTION_ARGS_THRESHOLD"] = 10_000
 
 
 class LayerTranslator(DagsterDbtTranslator):
