@@ -1,7 +1,6 @@
 """Raw tables and dbt models as assets, grouped by layer."""
 
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +22,10 @@ from orchestration.project import AS_OF_DATE_TAG, Project
 from reverse_etl import rules
 from reverse_etl.settings import Settings
 from reverse_etl.warehouse import connected
+
+# A run of more than 200 chosen resources would be dbt's on a copy of the project in a temporary
+# folder, from which ../seeds/rules leads nowhere. A command line holds thousands of names.
+vars(asset_utils)["_SELECTION_ARGS_THRESHOLD"] = 10_000
 
 
 class LayerTranslator(DagsterDbtTranslator):
@@ -51,9 +54,6 @@ class DbtCommand(DbtCliResource):
     def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> Any:
         return None
 
-
-# A longer selection would make dagster-dbt copy the project elsewhere, where ../seeds is not.
-setattr(asset_utils, "_SELECTION_ARGS_THRESHOLD", sys.maxsize)  # noqa: B010 - it is final
 
 TRANSLATOR = LayerTranslator(settings=DagsterDbtTranslatorSettings(enable_code_references=False))
 
