@@ -121,7 +121,7 @@ def _holds(contact: Mapping[str, str], one: Mapping[str, str]) -> bool:
     if operator == "HAS_PROPERTY":
         return True
     held, wanted = _comparable(name, contact[name]), _comparable(name, one["value"])
-    return {"EQ": held == wanted, "GT": held > wanted, "GTE": held >= wanted}[operator]
+    return bool({"EQ": held == wanted, "GT": held > wanted, "GTE": held >= wanted}[operator])
 
 
 def _sorted(found: list[dict[str, str]], sort: str) -> list[dict[str, str]]:
