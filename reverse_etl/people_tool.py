@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from reverse_etl import pacing
 from reverse_etl.configuration import DestinationConfig
 from reverse_etl.destinations.base import (
     Action,
@@ -240,11 +239,12 @@ class PeopleTool(Destination):
         windows: Sequence[Window],
         headers: Mapping[str, str],
         secrets: Sequence[str],
-        learn: Callable[[Mapping[str, str], RateBudget], None] = pacing.learn,
+        learn: Callable[[Mapping[str, str], RateBudget], None] = lambda headers, budget: None,
         *,
         url: str | None = None,
     ) -> HttpClient:
-        """The client of a part of the API that has limits of its own."""
+        """The client of a part of the API that has limits of its own. What a tool tells in whole
+        seconds is coarser than the windows it documents, so it is not learned unless asked for."""
         with self._clients_lock:
             if part not in self._clients:
                 self._clients[part] = HttpClient(

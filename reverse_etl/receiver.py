@@ -8,6 +8,7 @@ refused. A fact told twice is one. Neither tokens nor bodies are logged.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,7 +119,8 @@ class Receiver:
             if unknown.code != "contract":
                 return JSONResponse({"error": "try again"}, 503)
             return JSONResponse({"error": "not as documented"}, 400)
-        except (DestinationFault, UserError):
+        except (DestinationFault, UserError) as fault:  # such as a signing key that is not written
+            log.event("webhook not taken", logging.WARNING, destination=name, why=str(fault))
             return JSONResponse({"error": "try again"}, 503)
         await run_in_threadpool(self._keep, destination, facts)
         return JSONResponse({"received": len(facts)})
@@ -159,8 +161,8 @@ async def _body(request: Request, most: int) -> bytes:
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
-    """Serve until interrupted. Every destination's credentials must be set, so that a webhook is
-    not refused for a mistake of ours. Raises UserError."""
+    """Serve until interrupted. Raises UserError where the key of opt-out links is not set; what
+    else is not set is told in the log when a webhook asks for it."""
     configuration = load_configuration(settings)
     names = sorted(configuration.destinations)
     with opened(settings, configuration, names, utc_now) as (ledger, destinations):

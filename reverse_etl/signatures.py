@@ -14,7 +14,10 @@ TOLERANCE_SECONDS = 300
 
 
 def require_signature(key: str, signed: bytes, signature: str) -> None:
-    """Raise Denied unless ``signature`` is the hexadecimal HMAC-SHA256 of what was signed."""
+    """Raise Denied unless ``signature`` is the hexadecimal HMAC-SHA256 of what was signed. With an
+    empty key anybody could sign, so nobody is believed."""
+    if not key:
+        raise Denied("No signing key is configured.", code="signature")
     expected = hmac.new(key.encode(), signed, hashlib.sha256).hexdigest()
     if not hmac.compare_digest(signature.encode(), expected.encode()):
         raise Denied("The webhook's signature is not valid.", code="signature")

@@ -25,7 +25,10 @@ def link(url: str, contact_id: str, key: str) -> str:
 
 
 def contact_of(text: str, key: str) -> str | None:
-    """The contact_id of a token, or None when it is not one of ours."""
+    """The contact_id of a token, or None when it is not one of ours. With an empty key anybody
+    could make one, so there are none."""
+    if not key:
+        return None
     name, _, signature = text.partition(".")
     try:
         contact, given = _decoded(name), _decoded(signature)

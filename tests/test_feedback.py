@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -23,11 +24,12 @@ import yaml
 from orchestration.deliveries import EXPORTS, export
 from reverse_etl import unsubscribe
 from reverse_etl.configuration import load_configuration
-from reverse_etl.errors import UserError
+from reverse_etl.errors import Denied, UserError
 from reverse_etl.feedback import Feedback
 from reverse_etl.pulling import Feedbacks, opened
 from reverse_etl.receiver import LARGEST_FORM, Receiver
 from reverse_etl.sandbox.server import PORTAL, Sandbox
+from reverse_etl.signatures import require_signature
 from tests.one_tool import CREDENTIALS, OPTIONS
 from tests.small_project import MAILED, SmallProject
 
@@ -350,3 +352,48 @@ def test_the_same_fact_is_kept_once_whoever_tells_it_meanwhile(project: Tools) -
     for thread in threads:
         thread.join()
     assert project.ledger.feedback.kept().num_rows == 1
+
+
+def test_an_empty_key_believes_nobody() -> None:
+    assert unsubscribe.contact_of(unsubscribe.token("c_5", ""), "") is None
+    body = reported()
+    signature = hmac.new(b"", body, hashlib.sha256).hexdigest()
+    with pytest.raises(Denied, match="No signing key"):
+        require_signature("", body, signature)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_both_commands_do_it_from_a_shell(project: Tools) -> None:
+    port = free_port()
+    shell: dict[str, Any] = {"env": project.process_environment, "cwd": project.root, "text": True}
+    service = subprocess.Popen(project.command("receive", "--port", str(port)), **shell)
+    try:
+        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                if requests.get(f"{url}/health", timeout=1).ok:
+                    break
+            except requests.ConnectionError:
+                time.sleep(0.2)
+        link = unsubscribe.link(f"{url}/unsubscribe", "c_6", KEY)
+        assert requests.post(link, data=ONE_CLICK, timeout=5).status_code == 200
+    finally:
+        service.terminate()
+        service.wait(20)
+    done = subprocess.run(
+        project.command("pull", "klaviyo", "--json"), capture_output=True, check=False, **shell
+    )
+    assert done.returncode == 0, done.stderr
+    told = {line["destination"]: line for line in json.loads(done.stdout)}
+    assert (told["klaviyo"]["new"], told["klaviyo"]["stopped"]) == (3, 2)
+    assert told["braze"]["told"] == 3  # p1 and p4 of Klaviyo's, and c_6 of the mail's
+    assert project.ledger.suppressed(["c_6"]) == {"c_6"}
+    wrong = subprocess.run(
+        project.command("pull", "--since", "soon"), capture_output=True, check=False, **shell
+    )
+    assert (wrong.returncode, "--since is 'soon'" in wrong.stderr) == (2, True)

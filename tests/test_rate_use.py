@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 
-from reverse_etl import pacing
 from reverse_etl.destinations import implementation
 from reverse_etl.destinations import slack as slack_module
 from reverse_etl.destinations.base import Limits
@@ -88,7 +87,7 @@ PACES = {
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
-    shared, began = Time(), time.time()
+    shared = Time()
     original = RateBudget.__init__
 
     def init(self: RateBudget, windows: Any, *_: Any, quota: Any = None) -> None:
@@ -96,7 +95,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
         shared.budgets.append(self)
 
     monkeypatch.setattr(RateBudget, "__init__", init)
-    monkeypatch.setattr(pacing, "_now", lambda headers: began + shared())
     return shared
 
 

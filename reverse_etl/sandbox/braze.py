@@ -14,12 +14,10 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import orjson
-from starlette.requests import Request
-from starlette.routing import BaseRoute
 
-from reverse_etl.sandbox.endpoints import Answer, Call, Gatekeeper, Refusal, Windows, is_let_in
 from reverse_etl.sandbox.people import People
-from reverse_etl.sandbox.vendor import Context
+from reverse_etl.sandbox.tool import Answer, Call, Handler, Reason, Refusal, Tool, is_let_in
+from reverse_etl.sandbox.vendor import Context, Windows
 
 _BODY_BYTES, _OBJECT_BYTES, _ENTRY_BYTES = 4_000_000, 100_000, 50_000
 _RECIPIENTS = _IDS = 50
@@ -29,13 +27,13 @@ _WINDOWS = {"track": [(3_000, 3.0)], "send": [(250_000, 3_600.0)], "export": [(2
 _OTHER = [(20_000, 60.0)]
 
 
-class Braze:
+class Braze(Tool):
     """One workspace."""
 
     name = "braze"
 
     def __init__(self, context: Context) -> None:
-        self._context, self._store, self._clock = context, context.store, context.clock
+        self._store, self._clock = context.store, context.clock
         self._people = People(self._store, self.name)
         portal = context.portal
         self._key = f"Bearer {portal['api_key']}" if "api_key" in portal else None
@@ -45,27 +43,31 @@ class Braze:
             for kind in ("canvas", "campaigns")
         }
         self._bounces = list(portal.get("hard_bounces", []))
-        self.forget()
+        super().__init__(context)
 
-    def routes(self) -> list[BaseRoute]:
-        keeper = Gatekeeper(self._clock, self._admit, _fatal, headers=self._headers)
-        return keeper.routes(
-            [
-                ("POST", "/users/track", "track", self._track),
-                ("POST", "/users/export/ids", "export", self._export),
-                ("POST", "/users/delete", "delete", self._delete),
-                ("POST", "/canvas/trigger/send", "send", self._enter_canvas),
-                ("POST", "/campaigns/trigger/send", "send", self._send_campaign),
-                ("GET", "/canvas/details", "details", self._show_canvas),
-                ("GET", "/campaigns/details", "details", self._show_campaign),
-                ("POST", "/email/status", "email", self._set_status),
-                ("GET", "/email/unsubscribes", "email", self._show_unsubscribes),
-                ("GET", "/email/hard_bounces", "email", self._show_bounces),
-            ]
-        )
+    def table(self) -> list[tuple[str, str, Handler]]:
+        return [
+            ("POST", "/users/track", self.paced("track", self._track)),
+            ("POST", "/users/export/ids", self.paced("export", self._export)),
+            ("POST", "/users/delete", self.paced("delete", self._delete)),
+            ("POST", "/canvas/trigger/send", self.paced("send", self._enter_canvas)),
+            ("POST", "/campaigns/trigger/send", self.paced("send", self._send_campaign)),
+            ("GET", "/canvas/details", self.paced("details", self._show_canvas)),
+            ("GET", "/campaigns/details", self.paced("details", self._show_campaign)),
+            ("POST", "/email/status", self.paced("email", self._set_status)),
+            ("GET", "/email/unsubscribes", self.paced("email", self._show_unsubscribes)),
+            ("GET", "/email/hard_bounces", self.paced("email", self._show_bounces)),
+        ]
 
-    def _admit(self, request: Request, group: str) -> None:
-        if not is_let_in(request, self._key):
+    def refusal(self, reason: Reason, message: str) -> Answer:
+        return Answer(404) if reason == "nowhere" else _fatal(message).answer
+
+    def _admit(self) -> None:
+        """Calls are counted by group: see `let_in`."""
+
+    def let_in(self, call: Call, group: str) -> None:
+        """Every group of calls has limits of its own."""
+        if not is_let_in(call, self._key):
             raise Refusal(Answer(401, {"message": "Invalid API key"}))
         pause = self._window(group).admit()
         if pause is not None:
@@ -75,14 +77,14 @@ class Braze:
 
     def _window(self, group: str) -> Windows:
         if group not in self._windows:
-            limit, portal = self._context.limit, self._context.portal
+            limit, portal = self.limit, self.portal
             limits = portal.get("windows", {}).get(group) or _WINDOWS.get(group, _OTHER)
             if limit.calls is not None and group == "track":
                 limits = [(limit.calls, limit.window_seconds)]
             self._windows[group] = Windows([tuple(pair) for pair in limits], self._clock)
         return self._windows[group]
 
-    def _headers(self, group: str) -> Mapping[str, str]:
+    def headers_of(self, group: str) -> Mapping[str, str]:
         calls, remaining, reset = self._window(group).longest()
         return {
             "x-ratelimit-limit": str(calls),
@@ -301,7 +303,6 @@ class Braze:
     def counts(self) -> dict[str, Any]:
         """What the workspace holds, and how often a client broke the contract."""
         event = "select count(*) from events where vendor = 'braze' and outcome = 'dropped'"
-        request = "select count(*) from requests where vendor = 'braze'"
         flags: dict[str, int] = {}
         for record in self._people.all():
             for name, value in self._people.attributes(record).items():
@@ -318,8 +319,7 @@ class Braze:
             "unsubscribed": self._store.number(
                 "select count(*) from opt_outs where vendor = 'braze'"
             ),
-            "requests": self._store.number(request),
-            "violations": self._store.number(request + " and violation is not null"),
+            **super().counts(),
         }
 
     def forget(self) -> None:

@@ -13,12 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from starlette.requests import Request
-from starlette.routing import BaseRoute
 
-from reverse_etl.sandbox.endpoints import Answer, Call, Gatekeeper, Refusal, Windows, is_let_in
 from reverse_etl.sandbox.people import People
-from reverse_etl.sandbox.vendor import Context
+from reverse_etl.sandbox.tool import Answer, Call, Handler, Reason, Refusal, Tool, is_let_in
+from reverse_etl.sandbox.vendor import Context, Windows
 
 _BATCH_BYTES, _ITEM_BYTES, _EVENT_BYTES = 500_000, 32_000, 100_000
 _ID_BYTES, _NAME_BYTES, _VALUE_BYTES, _EVENT_NAME_BYTES = 150, 150, 1_000, 100
@@ -29,13 +27,13 @@ _ACTIONS = frozenset({"identify", "event", "delete", "suppress", "unsuppress"})
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
-class CustomerIo:
+class CustomerIo(Tool):
     """One workspace."""
 
     name = "customer_io"
 
     def __init__(self, context: Context) -> None:
-        self._context, self._store, self._clock = context, context.store, context.clock
+        self._store, self._clock = context.store, context.clock
         self._people = People(self._store, self.name)
         self._objects = People(self._store, self.name, "objects")
         portal = context.portal
@@ -46,28 +44,36 @@ class CustomerIo:
         self._dynamic = list(portal.get("data_driven_segments", []))
         self._campaigns = list(portal.get("campaigns", []))
         self._object_types = {str(kind) for kind in portal.get("object_types", [])}
-        self.forget()
+        super().__init__(context)
 
-    def routes(self) -> list[BaseRoute]:
-        keeper = Gatekeeper(self._clock, self._admit, _malformed)
-        return keeper.routes(
-            [
-                ("POST", "/api/v2/batch", "track", self._batch),
-                ("POST", "/api/v1/segments/{id:int}/add_customers", "track", self._add),
-                ("POST", "/api/v1/segments/{id:int}/remove_customers", "track", self._remove),
-                ("GET", "/v1/segments", "app", self._show_segments),
-                ("POST", "/v1/segments", "app", self._make_segment),
-                ("GET", "/v1/segments/{id:int}/used_by", "app", self._used_by),
-                ("GET", "/v1/campaigns/{id:int}", "app", self._show_campaign),
-                ("POST", "/v1/customers/attributes", "app", self._look_up),
-                ("GET", "/v1/customers", "app", self._by_email),
-                ("POST", "/v1/customers", "app", self._search),
-                ("GET", "/v1/messages", "app", self._messages),
-            ]
-        )
+    def table(self) -> list[tuple[str, str, Handler]]:
+        return [
+            ("POST", "/api/v2/batch", self.paced("track", self._batch)),
+            ("POST", "/api/v1/segments/{id:int}/add_customers", self.paced("track", self._add)),
+            (
+                "POST",
+                "/api/v1/segments/{id:int}/remove_customers",
+                self.paced("track", self._remove),
+            ),
+            ("GET", "/v1/segments", self.paced("app", self._show_segments)),
+            ("POST", "/v1/segments", self.paced("app", self._make_segment)),
+            ("GET", "/v1/segments/{id:int}/used_by", self.paced("app", self._used_by)),
+            ("GET", "/v1/campaigns/{id:int}", self.paced("app", self._show_campaign)),
+            ("POST", "/v1/customers/attributes", self.paced("app", self._look_up)),
+            ("GET", "/v1/customers", self.paced("app", self._by_email)),
+            ("POST", "/v1/customers", self.paced("app", self._search)),
+            ("GET", "/v1/messages", self.paced("app", self._messages)),
+        ]
 
-    def _admit(self, request: Request, group: str) -> None:
-        if not is_let_in(request, self._credentials.get(group)):
+    def refusal(self, reason: Reason, message: str) -> Answer:
+        return Answer(404) if reason == "nowhere" else _malformed(message).answer
+
+    def _admit(self) -> None:
+        """Calls are counted by group: see `let_in`."""
+
+    def let_in(self, call: Call, group: str) -> None:
+        """Every group of calls has limits of its own."""
+        if not is_let_in(call, self._credentials.get(group)):
             raise Refusal(Answer(401, {"meta": {"error": "Unauthorized request"}}))
         if self._windows[group].admit() is not None:  # neither Retry-After nor rate headers
             answer = Answer(429, {"meta": {"error": "too many requests"}})
@@ -303,13 +309,12 @@ class CustomerIo:
 
     def _messages(self, call: Call) -> Answer:
         metric = call.query.get("metric", "")
-        kept = [m for m in self._context.portal.get("messages", []) if metric in m["metrics"]]
+        kept = [m for m in self.portal.get("messages", []) if metric in m["metrics"]]
         return Answer(200, {"messages": kept, "next": ""})
 
     def counts(self) -> dict[str, Any]:
         """What the workspace holds, and how often a client broke the contract."""
         event = "select count(*) from events where vendor = 'customer_io' and outcome = ?"
-        request = "select count(*) from requests where vendor = 'customer_io'"
         return {
             "people": self._people.count(),
             "customers": self._objects.count(),
@@ -322,13 +327,12 @@ class CustomerIo:
                 " where vendor = 'customer_io' and outcome = 'accepted' group by 1 order by 1"
             ),
             "events_duplicate": self._store.number(event, ("duplicate",)),
-            "requests": self._store.number(request),
-            "violations": self._store.number(request + " and violation is not null"),
+            **super().counts(),
         }
 
     def forget(self) -> None:
         """The store has been emptied: so are the windows."""
-        limit, portal = self._context.limit, self._context.portal
+        limit, portal = self.limit, self.portal
         track = [(limit.calls, limit.window_seconds)] if limit.calls else [(3_000, 3.0)]
         app = [tuple(window) for window in portal.get("app_windows", [(10, 1.0)])]
         self._windows = {"track": Windows(track, self._clock), "app": Windows(app, self._clock)}

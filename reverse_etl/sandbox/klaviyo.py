@@ -11,10 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.requests import Request
-from starlette.routing import BaseRoute
-
-from reverse_etl.sandbox.endpoints import Answer, Call, Gatekeeper, Refusal, Windows, is_let_in
 from reverse_etl.sandbox.klaviyo_contract import (
     CONTENT_TYPE,
     NAME,
@@ -31,7 +27,8 @@ from reverse_etl.sandbox.klaviyo_contract import (
 from reverse_etl.sandbox.klaviyo_events import Events
 from reverse_etl.sandbox.klaviyo_imports import Imports
 from reverse_etl.sandbox.people import People
-from reverse_etl.sandbox.vendor import Context
+from reverse_etl.sandbox.tool import Answer, Call, Handler, Reason, Refusal, Tool, is_let_in
+from reverse_etl.sandbox.vendor import Context, Windows
 
 _MEMBERS, _CONSENTS = 1_000, 100
 _ID = "01SANDBOX"
@@ -44,13 +41,14 @@ _TIERS = {
 }
 
 
-class Klaviyo:
+class Klaviyo(Tool):
     """One account."""
 
     name = NAME
+    content_type = CONTENT_TYPE
 
     def __init__(self, context: Context) -> None:
-        self._context, self._store, self._clock = context, context.store, context.clock
+        self._store, self._clock = context.store, context.clock
         self._people = People(self._store, self.name)
         portal = context.portal
         self._key = f"Klaviyo-API-Key {portal['api_key']}" if "api_key" in portal else None
@@ -58,39 +56,46 @@ class Klaviyo:
         self._flows: list[dict[str, Any]] = list(portal.get("flows", []))
         feedback = list(portal.get("feedback", []))
         self._events = Events(self._store, self._people, self._imports, self._record, feedback)
-        self.forget()
+        super().__init__(context)
 
-    def routes(self) -> list[BaseRoute]:
-        keeper = Gatekeeper(self._clock, self._admit, malformed, CONTENT_TYPE, self._headers)
+    def table(self) -> list[tuple[str, str, Handler]]:
         jobs = "/api/profile-bulk-import-jobs"
         members = "/api/lists/{id}/relationships/profiles"
-        return keeper.routes(
-            [
-                ("POST", jobs, "m import", self._imports.create),
-                ("GET", jobs + "/{id}", "m job", self._imports.show),
-                ("GET", jobs + "/{id}/import-errors", "m import-errors", self._imports.show_errors),
-                ("GET", "/api/profiles", "l profiles", self._show_profiles),
-                ("GET", "/api/lists", "l lists", self._show_lists),
-                ("POST", "/api/lists", "m make-list", self._make_list),
-                ("POST", members, "m add", self._add),
-                ("DELETE", members, "m remove", self._remove),
-                ("POST", "/api/event-bulk-create-jobs", "m events", self._events.take),
-                ("GET", "/api/metrics", "m metrics", self._events.show_metrics),
-                ("GET", "/api/events", "xl show-events", self._events.show),
-                ("POST", "/api/data-privacy-deletion-jobs", "s erase", self._erase),
-                (
-                    "POST",
-                    "/api/profile-subscription-bulk-delete-jobs",
-                    "l unsubscribe",
-                    self._unsubscribe,
-                ),
-            ]
-        )
+        return [
+            ("POST", jobs, self.paced("m import", self._imports.create)),
+            ("GET", jobs + "/{id}", self.paced("m job", self._imports.show)),
+            (
+                "GET",
+                jobs + "/{id}/import-errors",
+                self.paced("m import-errors", self._imports.show_errors),
+            ),
+            ("GET", "/api/profiles", self.paced("l profiles", self._show_profiles)),
+            ("GET", "/api/lists", self.paced("l lists", self._show_lists)),
+            ("POST", "/api/lists", self.paced("m make-list", self._make_list)),
+            ("POST", members, self.paced("m add", self._add)),
+            ("DELETE", members, self.paced("m remove", self._remove)),
+            ("POST", "/api/event-bulk-create-jobs", self.paced("m events", self._events.take)),
+            ("GET", "/api/metrics", self.paced("m metrics", self._events.show_metrics)),
+            ("GET", "/api/events", self.paced("xl show-events", self._events.show)),
+            ("POST", "/api/data-privacy-deletion-jobs", self.paced("s erase", self._erase)),
+            (
+                "POST",
+                "/api/profile-subscription-bulk-delete-jobs",
+                self.paced("l unsubscribe", self._unsubscribe),
+            ),
+        ]
 
-    def _admit(self, request: Request, group: str) -> None:
-        if not is_let_in(request, self._key):
+    def refusal(self, reason: Reason, message: str) -> Answer:
+        return Answer(404) if reason == "nowhere" else malformed(message).answer
+
+    def _admit(self) -> None:
+        """Calls are counted by group: see `let_in`."""
+
+    def let_in(self, call: Call, group: str) -> None:
+        """Every group of calls has limits of its own."""
+        if not is_let_in(call, self._key):
             raise refusal(401, "not_authenticated", "Missing or invalid private key.")
-        if request.headers.get("revision") != REVISION:
+        if call.headers.get("revision") != REVISION:
             raise refusal(400, "invalid", f"revision {REVISION} is expected", violation="revision")
         pause = self._window(group).admit()
         if pause is not None:
@@ -101,15 +106,15 @@ class Klaviyo:
 
     def _window(self, group: str) -> Windows:
         if group not in self._windows:
-            tier, limit = group.partition(" ")[0], self._context.limit
-            tiers = self._context.portal.get("tiers", {})
+            tier, limit = group.partition(" ")[0], self.limit
+            tiers = self.portal.get("tiers", {})
             limits = [tuple(pair) for pair in tiers.get(tier, _TIERS[tier])]
             if limit.calls is not None:
                 limits = [(limit.calls, limit.window_seconds)]
             self._windows[group] = Windows(limits, self._clock)
         return self._windows[group]
 
-    def _headers(self, group: str) -> Mapping[str, str]:
+    def headers_of(self, group: str) -> Mapping[str, str]:
         windows = self._window(group)
         calls, remaining, reset = windows.longest()
         policy = ", ".join(f"{n};w={seconds:g}" for n, seconds in windows.limits)
@@ -265,7 +270,6 @@ class Klaviyo:
     def counts(self) -> dict[str, Any]:
         """What the account holds, how often flows started, breaches of the contract."""
         event = "select count(*) from events where vendor = 'klaviyo' and outcome = ?"
-        request = "select count(*) from requests where vendor = 'klaviyo'"
         self._imports.work_off(self._clock())
         return {
             "people": self._people.count(),
@@ -283,8 +287,7 @@ class Klaviyo:
             "unsubscribed": self._store.number(
                 "select count(*) from opt_outs where vendor = 'klaviyo'"
             ),
-            "requests": self._store.number(request),
-            "violations": self._store.number(request + " and violation is not null"),
+            **super().counts(),
         }
 
     def forget(self) -> None:

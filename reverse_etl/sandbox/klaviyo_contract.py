@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from reverse_etl.sandbox.endpoints import Answer, Call, Refusal
+from reverse_etl.sandbox.tool import Answer, Call, Refusal
 
 NAME = "klaviyo"
 REVISION = "2026-07-15"

@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 
-from reverse_etl.sandbox.endpoints import Answer, Call
 from reverse_etl.sandbox.klaviyo_contract import (
     NAME,
     conditions,
@@ -23,6 +22,7 @@ from reverse_etl.sandbox.klaviyo_contract import (
 from reverse_etl.sandbox.klaviyo_imports import Imports
 from reverse_etl.sandbox.people import People
 from reverse_etl.sandbox.store import Store
+from reverse_etl.sandbox.tool import Answer, Call
 
 _BULK_BYTES, _EVENTS = 5_000_000, 1_000
 _OWN_METRICS = (

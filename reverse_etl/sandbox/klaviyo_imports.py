@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from reverse_etl.sandbox.endpoints import Answer, Call
 from reverse_etl.sandbox.klaviyo_contract import (
     ATTRIBUTES,
     NAME,
@@ -21,6 +20,7 @@ from reverse_etl.sandbox.klaviyo_contract import (
 )
 from reverse_etl.sandbox.people import People
 from reverse_etl.sandbox.store import Store, instant
+from reverse_etl.sandbox.tool import Answer, Call
 
 _BULK_BYTES, _PROFILE_BYTES, _PROFILES = 5_000_000, 100_000, 10_000
 

@@ -199,7 +199,7 @@ class Marketo(Tool):
 
     def _show_leads(self, call: Call) -> Answer:
         name = call.first("filterType")
-        values = [v for text in call.query.get("filterValues", ()) for v in text.split(",")]
+        values = call.every("filterValues")
         if name not in self._searchable or not values or len(values) > _MOST:
             raise Refusal(_error("1003", "filterType or filterValues is not valid"), "filter")
         wanted = {value.lower() for value in values}
@@ -291,7 +291,7 @@ class Marketo(Tool):
 
     def _show_activities(self, call: Call) -> Answer:
         since, _, start = call.first("nextPageToken").partition("|")
-        kinds = {k for text in call.query.get("activityTypeIds", ()) for k in text.split(",")}
+        kinds = set(call.every("activityTypeIds"))
         if not start.isdigit() or not 1 <= len(kinds) <= 10:
             raise Refusal(_error("1003", "nextPageToken or activityTypeIds is not valid"), "shape")
         size = int(self.portal.get("activity_page", _MOST))
@@ -335,7 +335,7 @@ class Marketo(Tool):
         if call.body is not None:
             given = [item.get("id") for item in self._batch(call.body, {"input"})["input"]]
         else:
-            given = [v for text in call.query.get("id", ()) for v in text.split(",")]
+            given = call.every("id")
         if len(given) > _MOST or not all(str(number).isdigit() for number in given):
             raise self.breach("at most 300 lead ids", "batch size")
         return [int(number) for number in given]

@@ -1,17 +1,19 @@
 """What several vendors' twins share: the endpoint and its gate.
 
-A twin says what its vendor documents (`table`, `authenticate`, `refusal`); this module reads the
-request, counts calls, simultaneous ones too, and turns refusals into answers.
+A twin says what its vendor documents (`table`, `authenticate` or `let_in`, `refusal`); this module
+reads the request, counts calls, simultaneous ones too, and turns refusals into answers.
 """
 
 import asyncio
+import hmac
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import parse_qs
 
 import orjson
+from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -25,17 +27,25 @@ Reason = Literal["shape", "window", "daily", "concurrency", "nowhere"]
 
 @dataclass(frozen=True)
 class Call:
-    """One authenticated call. `query` holds every value of a parameter, `body` JSON or a form."""
+    """One call. `body` is JSON or a form, of `size` bytes; `route` is the path below the vendor's
+    mount."""
 
     method: str
     path: Mapping[str, Any]
-    query: Mapping[str, Sequence[str]]
+    query: QueryParams
+    headers: Headers
     body: Any
+    size: int
     now: str
+    route: str
 
     def first(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""
-        return next(iter(self.query.get(name, ())), default)
+        return next(iter(self.query.getlist(name)), default)
+
+    def every(self, name: str) -> list[str]:
+        """Every value of a query parameter that may be repeated or listed with commas."""
+        return [value for text in self.query.getlist(name) for value in text.split(",")]
 
     def flag(self, name: str) -> bool:
         """Whether a query parameter says true."""
@@ -76,6 +86,7 @@ class Tool:
     name = ""
     concurrency: int | None = None
     """Simultaneous calls the vendor accepts."""
+    content_type = "application/json"
 
     def __init__(self, context: Context) -> None:
         self.store = context.store
@@ -93,7 +104,30 @@ class Tool:
 
     def authenticate(self, request: Request) -> None:
         """Raise Refusal for a caller who is not let in."""
-        raise NotImplementedError
+
+    def let_in(self, call: Call, group: str) -> None:
+        """Raise Refusal for a caller of `paced` endpoints who is not let in, or calls too often."""
+
+    def paced(self, group: str, handler: Handler) -> Handler:
+        """An endpoint of a group that has credentials, limits or headers of its own."""
+
+        def endpoint(call: Call) -> Answer:
+            self.let_in(call, group)
+            try:
+                answer = handler(call)
+            except Refusal as refusal:
+                refusal.answer = self._told(group, refusal.answer)
+                raise
+            return self._told(group, answer)
+
+        return endpoint
+
+    def headers_of(self, group: str) -> Mapping[str, str]:
+        """What the vendor adds to every answer of a group."""
+        return {}
+
+    def _told(self, group: str, answer: Answer) -> Answer:
+        return replace(answer, headers={**self.headers_of(group), **answer.headers})
 
     def refusal(self, reason: Reason, message: str) -> Answer:
         """The vendor's own shape of an error."""
@@ -140,10 +174,7 @@ class Tool:
                 raw = await request.body()
                 self.authenticate(request)
                 self._admit()
-                query = {k: request.query_params.getlist(k) for k in request.query_params}
-                body = self._parsed(request, raw)
-                now = instant(self.clock())
-                call = Call(request.method, request.path_params, query, body, now)
+                call = self._call(request, raw)
                 with self.during(call):
                     await asyncio.sleep(self._latency)
                     answer = handler(call)
@@ -167,14 +198,26 @@ class Tool:
         if refused == "daily":
             raise Refusal(self.refusal("daily", "Daily quota reached."), "daily quota")
 
+    def _call(self, request: Request, raw: bytes) -> Call:
+        return Call(
+            method=request.method,
+            path=request.path_params,
+            query=request.query_params,
+            headers=request.headers,
+            body=self._parsed(request, raw),
+            size=len(raw),
+            now=instant(self.clock()),
+            route=request.url.path.removeprefix(str(request.scope.get("root_path", ""))),
+        )
+
     def _parsed(self, request: Request, raw: bytes) -> Any:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not raw:
             return None
         if kind == "application/x-www-form-urlencoded":
             return {k: v[0] for k, v in parse_qs(raw.decode(), keep_blank_values=True).items()}
-        if kind != "application/json":
-            raise self.breach("A body is sent as application/json.", "content type")
+        if kind != self.content_type:
+            raise self.breach(f"A body is sent as {self.content_type}.", "content type")
         try:
             return orjson.loads(raw)
         except orjson.JSONDecodeError as error:
@@ -187,7 +230,13 @@ class Tool:
         if isinstance(answer.body, str):
             return Response(answer.body, answer.status, headers, media_type="text/plain")
         content = orjson.dumps(answer.body)
-        return Response(content, answer.status, headers, media_type="application/json")
+        return Response(content, answer.status, headers, media_type=self.content_type)
 
     def _nowhere(self, call: Call) -> Answer:
         raise Refusal(self.refusal("nowhere", "There is no such endpoint."), "unknown endpoint")
+
+
+def is_let_in(call: Call, credential: str | None) -> bool:
+    """Whether the call brings this Authorization; without one in portal.yml nobody is let in."""
+    given = call.headers.get("authorization", "")
+    return credential is not None and hmac.compare_digest(given.encode(), credential.encode())

@@ -8,7 +8,7 @@ import importlib
 import pkgutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -114,3 +114,30 @@ class RollingWindow:
     def remaining_today(self) -> int:
         """Calls left in the day now."""
         return max(0, (self.limit.daily or 0) - self._today)
+
+
+class Windows:
+    """Calls in several rolling windows at once; a refused call does not use any of them up."""
+
+    def __init__(self, limits: Sequence[tuple[int, float]], clock: Callable[[], float]) -> None:
+        self._tracks = [(calls, seconds, deque[float]()) for calls, seconds in limits]
+        self.limits = list(limits)
+        self._clock = clock
+
+    def admit(self) -> float | None:
+        """Count one call. None if let in, else the seconds after which one will be."""
+        now = self._clock()
+        for calls, seconds, seen in self._tracks:
+            while seen and seen[0] <= now - seconds:
+                seen.popleft()
+            if len(seen) >= calls:
+                return seen[0] + seconds - now
+        for _, _, seen in self._tracks:
+            seen.append(now)
+        return None
+
+    def longest(self) -> tuple[int, int, float]:
+        """Of the longest window: calls allowed, calls left, seconds until one is given back."""
+        calls, seconds, seen = max(self._tracks, key=lambda track: track[1])
+        reset = seen[0] + seconds - self._clock() if seen else seconds
+        return calls, calls - len(seen), max(reset, 0.0)
