@@ -86,6 +86,8 @@ def salesforce(person: Row) -> dict[str, list[Row]]:
              "status": "Completed", "activity_date": "2026-10-02"} | of_account,
             {"id": "00TB", "who_id": "003A", "subject": "Send notes", "task_subtype": "Task",
              "status": "Not Started", "activity_date": "2026-11-30"} | of_account,
+            {"id": "00TC", "subject": "Ask again", "task_subtype": "Task",
+             "status": "Waiting on someone else", "activity_date": "2026-11-15"} | of_account,
         ],
         "event": [
             {"id": "00UA", "who_id": "003A", "subject": "Review",
@@ -233,7 +235,12 @@ def test_what_salesforce_plans_has_not_happened_yet(other: ProjectCopy) -> None:
         "select engagement_id, engagement_type, is_completed from"
         " staging.stg_salesforce__activities order by engagement_id"
     )
-    assert rows == [("00TA", "call", True), ("00TB", "task", False), ("00UA", "meeting", False)]
+    assert rows == [
+        ("00TA", "call", True),
+        ("00TB", "task", False),
+        ("00TC", "task", False),
+        ("00UA", "meeting", False),
+    ]
     [(is_won, amount)] = other.query(
         "select is_won, amount from staging.stg_salesforce__opportunities"
     )
@@ -247,3 +254,27 @@ def test_what_salesforce_plans_has_not_happened_yet(other: ProjectCopy) -> None:
 def test_the_tools_that_are_off_leave_no_rows(other: ProjectCopy) -> None:
     for model in ("stg_zendesk__tickets", "stg_hubspot__companies", "stg_hubspot__deals"):
         assert other.query(f"select count(*) from staging.{model}") == [(0,)]
+
+
+def test_what_owners_do_in_salesforce_counts_as_touch_and_keeps_a_customer_out_of_the_queue(
+    other: ProjectCopy,
+) -> None:
+    acts = other.query(
+        "select act_id, customer_id, contact_id is not null, act_type, task_status, is_talk"
+        " from intermediate.int_owner_acts__attributed order by 1"
+    )
+    assert acts == [
+        ("salesforce-00TA", "cus_000", True, "call", "completed", True),
+        ("salesforce-00TB", "cus_000", True, "task", "not started", False),
+        # names nobody: the company it was filed under
+        ("salesforce-00TC", "cus_000", False, "task", "waiting", False),
+        ("salesforce-00UA", "cus_000", True, "meeting", None, False),
+    ]
+    assert other.query(
+        "select cast(last_talk_date as varchar), cast(next_talk_date as varchar),"
+        " cast(snoozed_until_date as varchar)"
+        " from marts.customer_touch_plan where customer_id = 'cus_000'"
+    ) == [("2026-10-02", "2026-12-01", "2026-11-15")]
+    assert other.query(
+        "select touchpoint_type, reaction from marts.touchpoints where source_name = 'salesforce'"
+    ) == [("call", "replied")]

@@ -35,6 +35,15 @@
     (select min(days.as_of_date) from {{ ref('int_days') }} as days)
 {%- endmacro %}
 
+{# A condition: the model that asks has no rows of the present rules yet. What is read once under them is read then. #}
+{% macro is_first_reading() -%}
+    {%- if is_incremental() -%}
+        not exists (select 1 from {{ this }} as frozen where frozen.rules_version = {{ rules_version() }})
+    {%- else -%}
+        1 = 1
+    {%- endif -%}
+{%- endmacro %}
+
 {#
     The incremental strategy `append_days`: a day that an interrupted build left behind gives way, everything else stays.
     Where the model says `keeps_versions: false`, rows of other versions of the rules leave.

@@ -78,8 +78,11 @@ pointed as {{ computed_once() }} (
                 ({{ value }} - rules.{{ measure }}_points_0_at)
                 / nullif(rules.{{ measure }}_points_100_at - rules.{{ measure }}_points_0_at, 0)
             ))
-            when rules.{{ measure }}_direction = 'lower' then 100 - {{ percentile_points(value, 'peer_tenths.' ~ measure) }}
-            else {{ percentile_points(value, 'peer_tenths.' ~ measure) }}
+            -- of what is better low, the points that are left
+            else
+                case when rules.{{ measure }}_direction = 'lower' then 100 else 0 end
+                + case when rules.{{ measure }}_direction = 'lower' then -1 else 1 end
+                * {{ percentile_points(value, 'peer_tenths.' ~ measure) }}
         end as {{ measure }}_points,
         rules.{{ measure }}_weight * case
             when rules.{{ measure }}_half_life_days is null then 1

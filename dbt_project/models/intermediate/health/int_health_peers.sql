@@ -15,9 +15,7 @@ scored as (
     from {{ ref('int_customer_days__scored') }}
     where
         rules_version = {{ rules_version() }}
-        {% if is_incremental() %}
-        and not exists (select 1 from {{ this }} as frozen where frozen.rules_version = {{ rules_version() }})
-        {% endif %}
+        and {{ is_first_reading() }}
 
 ),
 
