@@ -50,7 +50,7 @@ def totals(
     event_name: Callable[[Sync], str] = attrgetter("event_name"),
 ) -> dict[str, Any]:
     """Acknowledged rows in a tool's words: ``profiles`` by object (contact, customer), ``lists``
-    and ``events`` by their names."""
+    and ``events`` by their names. A list that everybody has left is none to a tool's counts."""
     found: dict[str, Any] = {**dict.fromkeys(profiles.values(), 0), lists: {}, events: {}}
     for sync, groups in counts.items():
         if sync.spec.kind == "profile":
@@ -58,5 +58,5 @@ def totals(
         elif sync.spec.kind == "trigger":
             found[events][event_name(sync)] = sum(groups.values())
         else:
-            found[lists] |= {sync.list_of(group or None): n for group, n in groups.items()}
+            found[lists] |= {sync.list_of(group or None): n for group, n in groups.items() if n}
     return found

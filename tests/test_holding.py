@@ -278,6 +278,7 @@ def test_an_event_waits_for_its_time_and_is_not_sent_after_it(
     project: SmallProject, shared: Sandbox
 ) -> None:
     sync = "smtp/trg_feature_unused"
+    project.environment["AS_OF_DATE"] = f"{project.now + timedelta(days=1):%Y-%m-%d}"
     project.episodes("trg_feature_unused", MAILED, 0)
     project.apply()
     day = f"{project.now:%Y-%m-%d %H:%M:%S}"
@@ -300,6 +301,7 @@ def test_an_event_that_expires_while_others_are_sent_is_let_be(
 ) -> None:
     from reverse_etl.engine import Engine
 
+    project.environment["AS_OF_DATE"] = f"{project.now + timedelta(days=1):%Y-%m-%d}"
     project.episodes("trg_feature_unused", MAILED, 0)
     project.apply()
     timed(project, "2020-01-01", f"{project.now + timedelta(seconds=30):%Y-%m-%d %H:%M:%S}")

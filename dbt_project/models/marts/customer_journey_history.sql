@@ -110,7 +110,7 @@ never_live as (
     select
         subscribed.customer_id,
         'churned' as journey_stage,
-        subscribed.first_started_at as entered_at,
+        coalesce(subscribed.first_started_at, {{ as_of_at() }}) as entered_at,
         false as is_not_activated
     from subscribed
     left join spells
