@@ -21,6 +21,11 @@
     )
 {%- endmacro %}
 
+{# Points of a value between the one worth none and the one worth all of them, 0 to 100; whichever is the larger. #}
+{% macro threshold_points(value, at_0, at_100) -%}
+    100 * greatest(0, least(1, ({{ value }} - {{ at_0 }}) / nullif({{ at_100 }} - {{ at_0 }}, 0)))
+{%- endmacro %}
+
 {#
     Points of a value among its peers, 0 to 100: a tenth of the way for each tenth of the peers it has passed, straight
     between them; a value that many peers share lies in the middle of them.

@@ -11,12 +11,6 @@
 
 with
 
-days as (
-
-    select * from {{ ref('int_days') }}
-
-),
-
 measured as (
 
     select *
@@ -73,11 +67,13 @@ pointed as {{ computed_once() }} (
         {% set value = 'measured.' ~ measure ~ '_raw' %}
         {% set age = 'measured.' ~ measure ~ '_age_days' %}
         case
-            when {{ value }} is null or {{ age }} is null or {{ age }} > rules.{{ measure }}_stale_after_days then null
-            when rules.{{ measure }}_scale = 'threshold' then 100 * greatest(0, least(1,
-                ({{ value }} - rules.{{ measure }}_points_0_at)
-                / nullif(rules.{{ measure }}_points_100_at - rules.{{ measure }}_points_0_at, 0)
-            ))
+            when
+                {{ value }} is null
+                or {{ age }} is null
+                or {{ age }} > rules.{{ measure }}_stale_after_days
+                then null
+            when rules.{{ measure }}_scale = 'threshold'
+                then {{ threshold_points(value, 'rules.' ~ measure ~ '_points_0_at', 'rules.' ~ measure ~ '_points_100_at') }}
             -- of what is better low, the points that are left
             else
                 case when rules.{{ measure }}_direction = 'lower' then 100 else 0 end
