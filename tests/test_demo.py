@@ -83,12 +83,20 @@ def test_no_tool_was_spoken_to_in_a_way_its_vendor_forbids(demo: Demo) -> None:
     assert demo.received["hubspot"]["events_dropped"] == 0
 
 
+def with_members(received: Any) -> Any:
+    """A count as it is; of counts by name those that are not zero."""
+    if not isinstance(received, dict):
+        return received
+    return {name: count for name, count in received.items() if count}
+
+
 def test_the_status_agrees_with_the_tools_own_counts(demo: Demo) -> None:
     told = demo.project.json("status")["destinations"]
     for destination, totals in told.items():
         for name, count in totals.items():
             if destination in demo.received:
-                assert demo.received[destination][name] == count, (destination, name)
+                # a list that everybody has left since stands in the tool, empty
+                assert with_members(demo.received[destination][name]) == count, (destination, name)
     assert {"hubspot", "smtp", "webhook"} <= set(told)
 
 
