@@ -96,7 +96,8 @@ def test_the_status_agrees_with_the_tools_own_counts(demo: Demo) -> None:
         for name, count in totals.items():
             if destination in demo.received:
                 # a list that everybody has left since stands in the tool, empty
-                assert with_members(demo.received[destination][name]) == count, (destination, name)
+                received = demo.received[destination][name]
+                assert with_members(received) == with_members(count), (destination, name)
     assert {"hubspot", "smtp", "webhook"} <= set(told)
 
 
@@ -203,7 +204,7 @@ def latest(instance: dg.DagsterInstance, *path: str) -> dg.AssetMaterialization:
 def test_a_second_run_skips_the_baseline_and_sends_nothing(demo: Demo) -> None:
     second = demo.project.demo()
     assert second.returncode == 0, second.stdout + second.stderr
-    assert "baseline" not in second.stdout
+    assert "a silent baseline" not in second.stdout
     assert "Nothing new was sent" in second.stdout
     again = received_by_the_tools(demo.project)
     for tool in ("smtp", "webhook"):
