@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tests.built_warehouse import BuiltWarehouse
 
-TRIGGERS = ["feature_unused", "health_dropped", "onboarding_low_usage"]
+TRIGGERS = ["feature_unused", "survey_due", "health_dropped", "onboarding_low_usage"]
 FIRST_DAY, DAYS = date(2026, 3, 2), 21
 DEFERRALS = {"quiet_hours", "capped", "outranked", "human_in_touch"}
 CAPS = [
@@ -30,7 +30,11 @@ CAPS = [
     ("service", "contact_id", 3, 7),
     ("service", "customer_id", 20, 7),
 ]
-CLASS_OF = {"feature_unused": "commercial", "onboarding_low_usage": "service"}
+CLASS_OF = {
+    "feature_unused": "commercial",
+    "survey_due": "commercial",
+    "onboarding_low_usage": "service",
+}
 
 UPSTREAM = """
 create schema if not exists marts; create schema if not exists triggers;
@@ -77,6 +81,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
             connection.execute(TRIGGER_TABLE.format(name=name))
     built.variables["triggers"] = TRIGGERS
     built.build(str(FIRST_DAY), "resource_type:seed")
+    # two commercial ones that compete, and no third beside them
+    built.run("update rules.playbooks set state = 'live' where trigger_name = 'survey_due'")
     texts = []
     for model in ("trigger_decisions", "trigger_decisions_history"):
         finished = subprocess.run(
@@ -214,7 +220,7 @@ def _check(world: World) -> None:
     }
     for row in sent:
         assert row["decided_at"] < row["expires_at"]
-        if row["trigger_name"] == "feature_unused":
+        if CLASS_OF.get(row["trigger_name"]) == "commercial":
             consent = consents[row["contact_id"], "research"]
             assert consent["is_allowed"]
             assert consent["basis"] in ("opt_in", "soft_opt_in")

@@ -158,7 +158,7 @@ counted_touches as (
         on decided.trigger_name = playbooks.trigger_name
     where
         decided.decision = 'send'
-        and decided.decided_at <= {{ as_of_at() }}
+        and decided.decided_at < {{ as_of_at() }}
     {% endif %}
 
 ),
@@ -369,22 +369,31 @@ judged as (
 
 ),
 
--- only what could go now competes: the first for a person goes, then as many as the customer has room for
-contended as (
+-- what could go now competes for a place; what a build at this very instant decided to send keeps the place it took
+contending as (
 
     select
         judged.*,
-        settled.event_id is not null as is_settled,
-        row_number() over (
-            partition by
-                case when judgement = 'send' and audience = 'contact' and settled.event_id is null then contact_id else judged.event_id end,
-                cap_class,
-                state
-            order by priority desc, occurred_at, judged.event_id
-        ) as contact_place
+        audience = 'contact' and case
+            when settled.event_id is null then judged.judgement = 'send'
+            else settled.decision_if_live = 'send' and settled.decided_at = {{ as_of_at() }}
+        end as is_contending
     from judged
     left join settled
         on judged.event_id = settled.event_id
+
+),
+
+-- the first for a person goes, then as many as the customer has room for
+contended as (
+
+    select
+        contending.*,
+        row_number() over (
+            partition by case when is_contending then contact_id else event_id end, cap_class, state
+            order by priority desc, occurred_at, event_id
+        ) as contact_place
+    from contending
 
 ),
 
@@ -394,10 +403,8 @@ placed as (
         contended.*,
         sum(case
             when
-                judgement = 'send'
-                and audience = 'contact'
+                is_contending
                 and cap_class <> 'exempt'
-                and not is_settled
                 and contact_place = 1
                 and coalesce(contact_room, 0) > 0
                 then 1
