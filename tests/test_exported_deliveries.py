@@ -31,12 +31,12 @@ def rows(connection: duckdb.DuckDBPyConnection) -> list[tuple[object, ...]]:
 
 def test_each_attempt_is_exported_once_and_keeps_the_moment_of_its_export(ledger: Ledger) -> None:
     with duckdb.connect() as connection:
-        export(connection, "raw_activation", ledger.ended_attempts())
+        export(connection, "raw_activation", "deliveries", ledger.ended_attempts())
         assert rows(connection) == []
         attempted(ledger, "event_1", 1, "retryable")
         attempted(ledger, "event_1", 2, "delivered")
         ledger.intend("run", SYNC, [("event_2", "add", "f")], 1, {"event_2": Touched("cus_1")})
-        export(connection, "raw_activation", ledger.ended_attempts())
+        export(connection, "raw_activation", "deliveries", ledger.ended_attempts())
         first = rows(connection)
         assert [row[:4] for row in first] == [
             ("event_1", 1, "retryable", "c_1"),
@@ -44,7 +44,7 @@ def test_each_attempt_is_exported_once_and_keeps_the_moment_of_its_export(ledger
         ]
         attempted(ledger, "event_3", 1, "unknown")
         for _ in range(2):
-            export(connection, "raw_activation", ledger.ended_attempts())
+            export(connection, "raw_activation", "deliveries", ledger.ended_attempts())
         again = rows(connection)
         assert again[:2] == first
         assert [row[:3] for row in again[2:]] == [("event_3", 1, "unknown")]
@@ -59,7 +59,7 @@ def test_an_older_table_gets_the_columns_that_came_later(ledger: Ledger) -> None
             " timestamp '2026-01-01' as _loaded_at"
         )
         attempted(ledger, "event_1", 1, "delivered")
-        export(connection, "raw_activation", ledger.ended_attempts())
+        export(connection, "raw_activation", "deliveries", ledger.ended_attempts())
         assert [row[:3] for row in rows(connection)] == [
             ("event_0", None, "delivered"),
             ("event_1", 1, "delivered"),
@@ -72,10 +72,10 @@ def test_an_erasure_alone_rewrites_and_the_person_is_not_named_again(ledger: Led
 
     with duckdb.connect() as connection:
         attempted(ledger, "event_1", 1, "delivered")
-        export(connection, "raw_activation", ledger.ended_attempts())
+        export(connection, "raw_activation", "deliveries", ledger.ended_attempts())
         ledger.people.forget("c_1", [])
         exported = Relation("raw_activation.deliveries", "raw_activation", "deliveries")
         Registry(connection).remove(Found(("c_1",), ()), [exported])
-        export(connection, "raw_activation", ledger.ended_attempts())
+        export(connection, "raw_activation", "deliveries", ledger.ended_attempts())
         [row] = rows(connection)
         assert row[:4] == ("event_1", 1, "delivered", None)
