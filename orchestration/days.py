@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -32,8 +33,11 @@ def live(settings: Settings) -> bool:
     os.environ.setdefault("DAGSTER_HOME", str(settings.project_root))
     project = load_project(settings)
     _require(project)
-    _start_sandbox(settings)
-    repository, instance = defs(), dg.DagsterInstance.get()
+    # both take seconds
+    with ThreadPoolExecutor() as beside:
+        started = beside.submit(_start_sandbox, settings)
+        repository, instance = defs(), dg.DagsterInstance.get()
+    started.result()
     baseline = repository.resolve_job_def("baseline")
     everything = repository.resolve_job_def("everything")
     results: list[dg.AssetMaterialization] = []
@@ -47,7 +51,7 @@ def live(settings: Settings) -> bool:
             )
             _run(baseline, instance, day)
         else:
-            keys = _without_raw(everything) if len(days) > 1 else None
+            keys = _without_files(everything) if len(days) > 1 else None
             results = _run(everything, instance, day, keys)
     return _summarise(settings, results)
 
@@ -79,10 +83,14 @@ def _days(settings: Settings) -> list[tuple[date, bool]]:
     return [(today - timedelta(days=1), True), (today, False)]
 
 
-def _without_raw(job: dg.JobDefinition) -> list[dg.AssetKey]:
-    """The whole graph but the raw tables, which the baseline has just landed."""
-    keys = job.asset_layer.executable_asset_keys
-    return sorted(key for key in keys if not key.path[0].startswith("raw_"))
+def _without_files(job: dg.JobDefinition) -> list[dg.AssetKey]:
+    """The whole graph but raw tables and rules: the baseline has just read their files."""
+    graph = job.asset_layer.asset_graph
+    return sorted(
+        key
+        for key in job.asset_layer.executable_asset_keys
+        if graph.get(key).group_name not in ("raw", "rules")
+    )
 
 
 def _run(
@@ -162,12 +170,17 @@ def _syncs(results: list[dg.AssetMaterialization]) -> tuple[Table, bool]:
         table.add_column(name, justify="right")
     table.add_column("note")
     clean = True
+    quiet = 0
     for result in sorted(results, key=lambda result: tuple(result.asset_key.path)):
         figures = [_figure(result, name) for name in ("delivered", "rejected", "unknown")]
         held = bool(result.metadata["held"].value)
         clean = clean and not held and not any(figures[1:]) and not _figure(result, "retryable")
         note = str(result.metadata["reason"].value)
+        if not held and not _figure(result, "planned"):
+            quiet += 1
+            continue
         table.add_row("/".join(result.asset_key.path[1:]), *map(str, figures), note)
+    table.caption, table.caption_justify = f"and {quiet} syncs with nothing to send", "left"
     return table, clean
 
 

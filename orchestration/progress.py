@@ -38,7 +38,7 @@ class _Steps(logging.Handler):
         event = getattr(record, "dagster_event", None)
         if event is None or not (event.is_step_success or event.is_step_failure):
             return
-        name = event.step_key.removeprefix("syncs__").replace("__", "/")
+        name = event.step_key.replace("__", "/")
         if event.is_step_success:
             seconds = event.step_success_data.duration_ms / 1000
             console.print(f"  {name:<40} {seconds:6.1f} s")

@@ -1,9 +1,9 @@
 """Raw tables and dbt models as assets, grouped by layer."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -21,11 +21,12 @@ from orchestration.manifest import DBT, dbt_environment
 from orchestration.project import AS_OF_DATE_TAG, Project
 from reverse_etl import rules
 from reverse_etl.settings import Settings
-from reverse_etl.warehouse import connected
 
 # A run of more than 200 chosen resources would be dbt's on a copy of the project in a temporary
 # folder, from which ../seeds/rules leads nowhere. A command line holds thousands of names.
 vars(asset_utils)["_SELECTION_ARGS_THRESHOLD"] = 10_000
+
+_WRITTEN = re.compile(r"(?:SELECT|CREATE) (\d+)")
 
 
 class LayerTranslator(DagsterDbtTranslator):
@@ -91,15 +92,14 @@ def model_assets(project: Project) -> dg.AssetsDefinition:
         rules.require_valid(settings.project_root)
         # dbt's process inherits this one's environment; the day is the run's
         os.environ.update(dbt_environment(settings))
-        built = []
         # unit tests try the SQL on invented rows: that is for the test suite, not for every day
-        build = ["build", "--exclude-resource-type", "unit_test"]
-        for event in dbt.cli(build, context=context).stream():
-            if isinstance(event, dg.Output):
-                built.append(event)
-            else:
-                yield event
-        yield from _with_row_counts(built, context, settings.warehouse_path, project.manifest)
+        run = dbt.cli(["build", "--exclude-resource-type", "unit_test"], context=context)
+        for message in run.stream_raw_events():
+            for event in message.to_default_asset_events(
+                project.manifest, TRANSLATOR, context, run.target_path
+            ):
+                rows = _rows(message.raw_event) if isinstance(event, dg.Output) else {}
+                yield event.with_metadata({**event.metadata, **rows}) if rows else event
 
     return models
 
@@ -140,20 +140,8 @@ def _source_assets(source: str, tables: list[landing.RawTable]) -> dg.AssetsDefi
     return landed
 
 
-def _with_row_counts(
-    built: list[dg.Output[Any]],
-    context: dg.AssetExecutionContext,
-    warehouse: Path,
-    manifest: Mapping[str, Any],
-) -> Iterator[dg.Output[Any]]:
-    """The models, each with its rows, counted in one go once dbt has let go of the file."""
-    relations = {
-        tuple(TRANSLATOR.get_asset_key(node).path): f'"{node["schema"]}"."{node["alias"]}"'
-        for node in manifest["nodes"].values()
-        if node["resource_type"] in ("model", "seed")
-    }
-    with connected(warehouse, read_only=True) as connection:
-        for output in built:
-            key = tuple(context.asset_key_for_output(output.output_name).path)
-            [rows] = connection.execute(f"select count(*) from {relations[key]}").fetchone() or [0]  # noqa: S608
-            yield output.with_metadata({**output.metadata, "dagster/row_count": rows})
+def _rows(finished: Mapping[str, Any]) -> dict[str, int]:
+    """How many rows a table now holds, where dbt says so: ``SELECT 12`` or ``CREATE 12``."""
+    said = finished["data"].get("result_message") or finished["data"].get("status", "")
+    found = _WRITTEN.fullmatch(said)
+    return {"dagster/row_count": int(found[1])} if found else {}

@@ -1,10 +1,10 @@
 """The rule files, ``seeds/rules/*.csv``: whether every cell says something the models can use.
 
-What may stand in a column is said once, in the yml beside the files: dbt's own tests and column
-types, and under ``config.meta`` of a column ``values``, ``found_in`` (``file.column``),
-``pattern``, ``at_least`` and ``at_most``, of a file ``required`` and ``unique``. dbt would tell a
-mistake late and without its place: here each is told with file, row (as spreadsheets count, the
-header is row 1) and column, before anything is built.
+What may stand in a column is said once, in the yml beside the files: dbt's column types, and under
+``config.meta`` of a column ``values``, ``found_in`` (``file.column``), ``pattern``, ``at_least``
+and ``at_most``, of a file ``required`` and ``unique`` (a column, or a list of columns together).
+dbt's own tests would tell a mistake late and without its place: here each is told with file, row
+(as spreadsheets count, the header is row 1) and column, before anything is built.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Meta(BaseModel):
     at_least: Decimal | None = None
     at_most: Decimal | None = None
     required: list[str] = []
-    unique: list[str] = []
+    unique: list[str | list[str]] = []
 
 
 class _Config(BaseModel):
@@ -52,7 +52,6 @@ class _Column(BaseModel):
     model_config = ConfigDict(extra="ignore")
     name: str
     config: _Config = _Config()
-    data_tests: list[Any] = []
 
 
 class _Seed(BaseModel):
@@ -146,10 +145,7 @@ class Rules:
             self.files[seed.name] = RuleFile(seed.name, tuple(header), rows)
 
     def _check(self, seed: _Seed, file: RuleFile) -> None:
-        needed, unique = set(seed.config.meta.required), set(seed.config.meta.unique)
         for column in seed.columns:
-            needed |= {column.name} if "not_null" in column.data_tests else set()
-            unique |= {column.name} if "unique" in column.data_tests else set()
             kind = seed.config.column_types.get(column.name, "varchar")
             checks = [*_typed(kind), *self._allowed(column)]
             for number, row in file.rows.items():
@@ -159,28 +155,18 @@ class Rules:
                             place = file.at(number, column.name)
                             self.mistakes.append(f"{place}: {text!r} {wrong}.")
                             break
-                elif column.name in needed:
+                elif column.name in seed.config.meta.required:
                     self.mistakes.append(f"{file.at(number, column.name)} is empty.")
-        for name in sorted(unique):
-            self.mistakes += _repeated(file, name)
+        for names in seed.config.meta.unique:
+            self.mistakes += _repeated(file, [names] if isinstance(names, str) else names)
 
     def _allowed(self, column: _Column) -> Iterator[Callable[[str], str | None]]:
         meta = column.config.meta
-        values = meta.values
-        found_in = [meta.found_in] if meta.found_in else []
-        for test in column.data_tests:
-            if isinstance(test, dict) and "accepted_values" in test:
-                values = test["accepted_values"]["arguments"]["values"]
-            if isinstance(test, dict) and "relationships" in test:
-                arguments = test["relationships"]["arguments"]
-                named = re.search(r"ref\('(\w+)'\)", arguments["to"])
-                found_in += [f"{named[1]}.{arguments['field']}"] if named else []
-        if values is not None:
-            yield _one_of([str(value) for value in values])
-        for place in found_in:
-            other, _, name = place.partition(".")
-            if other in self.files:
-                yield _found(self.values(other, name), f"{FOLDER}/{other}.csv, column {name}")
+        if meta.values is not None:
+            yield _one_of([str(value) for value in meta.values])
+        other, _, name = (meta.found_in or "").partition(".")
+        if other in self.files:
+            yield _found(self.values(other, name), f"{FOLDER}/{other}.csv, column {name}")
         if meta.pattern:
             yield _like(meta.pattern)
         if meta.at_least is not None or meta.at_most is not None:
@@ -264,13 +250,14 @@ def _contradictions(row: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield "template", f"reverse_etl/templates/{file} does not exist"
 
 
-def _repeated(file: RuleFile, column: str) -> Iterator[str]:
-    seen: dict[str, int] = {}
+def _repeated(file: RuleFile, columns: Sequence[str]) -> Iterator[str]:
+    seen: dict[tuple[str, ...], int] = {}
     for number, row in file.rows.items():
-        text = row[column]
-        if text and text in seen:
-            yield f"{file.at(number, column)}: {text!r} already stands in row {seen[text]}."
-        seen.setdefault(text, number)
+        key = tuple(row[column] for column in columns)
+        if any(key) and key in seen:
+            shown = ", ".join(map(repr, key))
+            yield f"{file.at(number, columns[0])}: {shown} already stands in row {seen[key]}."
+        seen.setdefault(key, number)
 
 
 def _typed(kind: str) -> Iterator[Callable[[str], str | None]]:

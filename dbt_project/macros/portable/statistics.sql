@@ -1,12 +1,19 @@
 {#
-    What a warehouse must be told after a table is written, as a post-hook. Postgres plans a table that nobody analysed
-    as if it were tiny, and then joins for minutes; the others count on their own.
+    What a warehouse must be told or asked after a table is written, as a post-hook. Postgres plans a table that nobody
+    analysed as if it were tiny, and then joins for minutes. DuckDB knows a table's rows at no cost, but does not say them.
 #}
 {% macro statistics(relation) -%}
     {{ return(adapter.dispatch('statistics')(relation)) }}
 {%- endmacro %}
 
 {% macro default__statistics(relation) -%}
+{%- endmacro %}
+
+{% macro duckdb__statistics(relation) -%}
+    {%- if execute and model.config.materialized != 'view' -%}
+        {%- set rows = run_query('select count(*) from ' ~ relation).columns[0].values()[0] | int -%}
+        {%- do store_raw_result(name='main', message='SELECT ' ~ rows, code='SELECT', rows_affected=rows) -%}
+    {%- endif -%}
 {%- endmacro %}
 
 {% macro postgres__statistics(relation) -%}
