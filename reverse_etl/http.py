@@ -23,6 +23,8 @@ from reverse_etl.errors import Denied, NotSent, RateLimited, Refused, Unknown, U
 from reverse_etl.rate import RateBudget
 from reverse_etl.values import as_json
 
+Learn = Callable[[Mapping[str, str], RateBudget], None]
+"""Reads an answer's headers about pace into the budget."""
 CONNECT_SECONDS = 5.0
 LONGEST_MESSAGE = 400
 LARGEST_ANSWER = 64 * 1024 * 1024
@@ -64,7 +66,7 @@ class HttpClient:
         secrets: Sequence[str] = (),
         read_seconds: float = 30.0,
         connections: int = 8,
-        learn: Callable[[Mapping[str, str], RateBudget], None] = pacing.learn,
+        learn: Learn = pacing.learn,
         renew: Callable[[], Mapping[str, str]] | None = None,
         public_only: bool = False,
     ) -> None:

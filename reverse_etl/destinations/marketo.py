@@ -75,7 +75,7 @@ class Marketo(Destination):
     def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
         super().__init__(config, ids)
         self._lock = threading.Lock()
-        self._login = ClientCredentials(config, "/identity/oauth/token", lambda: self._client)
+        self._login = ClientCredentials(config, "/identity/oauth/token", lambda: self._client, ())
         self._found: dict[tuple[str, str], str] = {}
         self._in_flight = _InFlight()
 
@@ -444,7 +444,7 @@ class Marketo(Destination):
             error = next(iter(answer.get("errors") or []), {"code": "", "message": "No reason."})
             if str(error["code"]) not in _EXPIRED:
                 raise self._fault(str(error["code"]), str(error["message"]))
-            self._login.drop(token)
+            self._login._drop(token)
         raise Denied(f"A new token is refused too: {error['message']}", code=str(error["code"]))
 
     def _fault(self, code: str, message: str) -> DestinationFault:

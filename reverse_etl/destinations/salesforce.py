@@ -70,7 +70,7 @@ class Salesforce(Destination):
     def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
         super().__init__(config, ids)
         self._lock = threading.Lock()
-        self._login = ClientCredentials(config, "/services/oauth2/token", lambda: self._client)
+        self._login = ClientCredentials(config, "/services/oauth2/token", lambda: self._client, ())
         self._campaigns: dict[str, str] = {}
         self._described: dict[str, dict[str, dict[str, Any]]] = {}
 
@@ -485,7 +485,7 @@ class Salesforce(Destination):
             except Denied as denied:
                 if denied.code != "401":
                     raise
-                self._login.drop(token)
+                self._login._drop(token)
                 answer = self._exchange(method, path, payload, self._login.token())
         except QuotaSpent as spent:
             words = f"{spent} The rest is left to others: {self.config.origin}.options.daily_share."
