@@ -33,6 +33,7 @@ from reverse_etl.values import as_address
 
 PEOPLE = frozenset({"contact"})
 EVERYBODY = frozenset({"contact", "customer"})
+_KINDS: tuple[Kind, ...] = ("profile", "segment", "trigger")
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,7 @@ class PeopleTool(Destination):
     """As its people call it."""
     account_option: ClassVar[str | None] = None
     """The option that tells accounts behind one address apart: another value, another memory."""
-    takes: ClassVar[Mapping[Kind, frozenset[str]]] = dict.fromkeys(
-        ("profile", "segment", "trigger"), PEOPLE
-    )
+    takes: ClassVar[Mapping[Kind, frozenset[str]]] = dict.fromkeys(_KINDS, PEOPLE)
     """Whom a model of each kind may be about: contacts, customers."""
     words: ClassVar[tuple[Mapping[str, str], str, str]] = (
         {"contact": "people", "customer": "customers"},
