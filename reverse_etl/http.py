@@ -5,6 +5,7 @@ Payloads are never logged, and what a tool answers is trimmed and scrubbed befor
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -30,6 +31,11 @@ LONGEST_MESSAGE = 400
 LARGEST_ANSWER = 64 * 1024 * 1024
 _TAKEN_BACK = frozenset({408, 423, 425, 477, 503})
 """Answers that say the request was not processed: HubSpot's 477 is a migration under way."""
+
+
+def basic(user: str, password: str) -> str:
+    """The credentials of basic authentication (RFC 7617), as the Authorization header ends."""
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,15 @@ class HttpClient:
             answer = self._call(method, path, body, given)
         self._check(answer)
         return answer
+
+    def found(self, method: str, path: str, payload: Any = None) -> Answer | None:
+        """As ``request``; None where the tool does not have what is asked for (404)."""
+        try:
+            return self.request(method, path, payload)
+        except Refused as refused:
+            if refused.code != "404":
+                raise
+            return None
 
     def _call(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from reverse_etl.errors import Refused
+
 Status = Literal["delivered", "rejected", "retryable", "unknown"]
 
 
@@ -66,3 +68,13 @@ def of_person(contact_id: str, steps: Sequence[Outcome]) -> Outcome:
     """One outcome for a person out of several steps: the first that failed, else the last."""
     failed = (step for step in steps if not step.is_delivered)
     return next(failed, (DELIVERED, *steps)[-1]).of(contact_id)
+
+
+def tried(key: str, step: Callable[[], object], harmless: str = "\0") -> Outcome:
+    """What became of a step for one row; a refusal that says ``harmless`` is as good."""
+    try:
+        step()
+    except Refused as refused:
+        if harmless not in str(refused):
+            return Outcome(key, "rejected", refused.code, str(refused))
+    return DELIVERED.of(key)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+from reverse_etl import options
 from reverse_etl.configuration import DestinationConfig
 from reverse_etl.database import in_pieces
 from reverse_etl.destinations.base import (
@@ -19,7 +20,6 @@ from reverse_etl.destinations.base import (
     Destination,
     ExternalIds,
     before_sending,
-    unknown_option,
 )
 from reverse_etl.errors import Refused, UserError
 from reverse_etl.http import HttpClient, Learn
@@ -38,12 +38,12 @@ _KINDS: tuple[Kind, ...] = ("profile", "segment", "trigger")
 
 @dataclass(frozen=True)
 class Row:
-    """What somebody is to have: our id, and attributes by name. Null takes one away. ``makes``:
-    whether somebody who is not there is made by it."""
+    """What somebody is to have: our id, and attributes by name. Null takes one away. Only upsert
+    makes somebody who is not there."""
 
     identity: str
     attributes: Mapping[str, Any]
-    makes: bool = True
+    mode: Literal["upsert", "update", "clear"] = "upsert"
 
     @property
     def email(self) -> str:
@@ -83,9 +83,12 @@ class PeopleTool(Destination):
     documented: ClassVar[Mapping[str, Sequence[tuple[int, float]]]] = {}
     """Calls in seconds that the vendor allows, by the part of the API that they are counted for."""
     can_only_change: ClassVar[bool] = False
-    """The tool itself can be told to make nobody; others are asked first who is there."""
+    """The tool can be told to make nobody by a write; others are asked first who is there."""
     tells_ids: ClassVar[bool] = False
     """``write`` learns the tool's own id of everybody it wrote, so nobody is asked for after it."""
+    lost: ClassVar[frozenset[str]] = frozenset()
+    """Codes by which the tool says that an id leads nowhere: it is asked for again at the next try,
+    and nobody has to be taken out of a list who is gone."""
     makes_members: ClassVar[bool] = True
     """Who is not there is made to be in a list, of id and address alone."""
 
@@ -197,22 +200,26 @@ class PeopleTool(Destination):
         spec, is_update = sync.spec, sync.spec.mode == "update"
         kept = self.kept(sync) | {spec.key}
         asked = [c.identity for c in batch if is_update or c.action == "remove"]
-        there = {} if self.can_only_change else self.known(spec.object, spec.key, asked)
+        if self.can_only_change:
+            there = self.remembered(spec.object, asked)
+        else:
+            there = self.known(spec.object, spec.key, asked)
         outcomes, archived, rows = [], {}, {}
         for change in batch:
-            is_gone, identity = change.action == "remove", change.identity
-            is_absent = identity not in there and not self.can_only_change
-            if is_gone and is_absent:
+            identity, own = change.identity, there.get(change.identity)
+            if change.action != "remove":
+                if is_update and not own and not self.can_only_change:
+                    outcomes.append(self.absent(change.key, "update makes nobody"))
+                    continue
+                given = {name: v for name, v in change.payload.items() if name != spec.key}
+                rows[change.key] = Row(identity, given, "update" if is_update else "upsert")
+            elif not own:
                 outcomes.append(Outcome(change.key, "delivered", "absent"))
-            elif is_update and is_absent:
-                outcomes.append(self.absent(change.key, "update makes nobody"))
-            elif is_gone and spec.removal == "archive":
-                archived[change.key] = there.get(identity, identity)
+            elif spec.removal == "archive":
+                archived[change.key] = own
             else:
                 emptied = dict.fromkeys(name for name in sync.columns if name not in kept)
-                row = emptied if is_gone else change.payload
-                attributes = {name: value for name, value in row.items() if name != spec.key}
-                rows[change.key] = Row(identity, attributes, not is_update and not is_gone)
+                rows[change.key] = Row(identity, emptied, "clear")
         outcomes += self.archive(sync, archived) if archived else []
         return outcomes + (self.write(sync, rows) if rows else [])
 
@@ -267,16 +274,18 @@ class PeopleTool(Destination):
         if any(people):
             list_id = self.list_id(object_, name)
             told = self.change_members(list_id, *people)
-            failed |= {identity: told[own] for identity, own in ids.items() if own in told}
+            failed |= {i: told[own] for i, own in ids.items() if own in told}
+            self.forget(object_, [i for i, o in failed.items() if o.code in self.lost])
         words = f"{self.tool} has taken this person and does not show them yet."
         waiting = Outcome("", "retryable", "waiting", words)
-        return [
-            failed.get(
-                change.identity,
-                DELIVERED if change.identity in ids or change.action == "remove" else waiting,
-            ).of(change.key)
-            for change in changes
-        ]
+        outcomes = []
+        for change in changes:
+            outcome = failed.get(change.identity)
+            is_gone = outcome is None and change.identity not in ids
+            if change.action == "remove" and (is_gone or (outcome and outcome.code in self.lost)):
+                outcome = DELIVERED  # who is not there is no member
+            outcomes.append((outcome or (waiting if is_gone else DELIVERED)).of(change.key))
+        return outcomes
 
     def _make_members(self, sync: Sync, absent: Sequence[Change]) -> list[Outcome]:
         rows = {
@@ -346,7 +355,7 @@ class PeopleTool(Destination):
         """As documented, or as option ``windows`` says: ``{part: [[calls, seconds], ...]}``."""
         written = self.config.option("windows") or {}
         if strange := sorted(set(written) - set(self.documented)):
-            raise unknown_option(self.config, "options.windows", strange[0], self.documented)
+            raise options.unknown(self.config, "options.windows", strange[0], self.documented)
         try:
             pairs = written.get(part, self.documented[part])
             return tuple(Window(int(calls), float(seconds)) for calls, seconds in pairs)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from reverse_etl import pacing
 from reverse_etl.configuration import DestinationConfig
-from reverse_etl.errors import Denied, NotSent, Unknown, UserError
+from reverse_etl.errors import Denied, NotSent, Unknown
 from reverse_etl.feedback import Feedback, FeedbackKind
 from reverse_etl.http import HttpClient, Learn
 from reverse_etl.once import Once
@@ -24,14 +24,6 @@ from reverse_etl.spec import Kind, Sync
 from reverse_etl.values import as_json
 
 Action = Literal["add", "change", "clear", "archive", "remove"]
-
-ROUTING = frozenset(
-    {"event_id", "subject", "email", "contact_name", "occurred_at", "owner_email", "owner_name"}
-)
-"""Columns of a trigger that address it. Tools with fields of their own for them do not get them
-again as properties of the event."""
-UNSHOWN = ROUTING | {"customer_id", "contact_id", "customer_name", "language"}
-"""Columns that people who read an alert or a task are not shown again, or at all."""
 
 
 @dataclass(frozen=True)
@@ -251,12 +243,3 @@ def unsupported(destination: Destination, sync: Sync) -> str | None:
     if wanted not in possible:
         return f"a {destination.config.type} destination cannot {wanted} a {spec.kind}'s rows"
     return None
-
-
-def unknown_option(
-    config: DestinationConfig, key: str, value: object, known: Iterable[str]
-) -> UserError:
-    """The error for an option whose value does not exist."""
-    return UserError(
-        f"{config.origin}.{key} is {value!r}, which does not exist. Known: {', '.join(known)}."
-    )

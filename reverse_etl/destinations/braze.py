@@ -19,18 +19,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+from reverse_etl import options
 from reverse_etl.database import in_pieces
 from reverse_etl.destinations.base import (
-    ROUTING,
     Feedback,
     FeedbackKind,
     Limits,
     Outcome,
     Person,
-    unknown_option,
 )
 from reverse_etl.errors import Refused
 from reverse_etl.http import HttpClient
+from reverse_etl.naming import properties
 from reverse_etl.outcomes import DELIVERED, by_place, of_each
 from reverse_etl.paging import by_offset
 from reverse_etl.people_tool import PeopleTool, Row
@@ -74,10 +74,7 @@ class Braze(PeopleTool):
     def limits(self, kind: Kind) -> Limits:
         """75 objects a call, 50 where paid by active users, 50 recipients; 2 MB; 3,000 calls in
         3 s. One call a batch, so that no outcome of a trigger depends on another call's."""
-        tier = self.config.plan_tier or "standard"
-        if tier not in _OBJECTS_A_CALL:
-            raise unknown_option(self.config, "plan_tier", tier, _OBJECTS_A_CALL)
-        rows = _OBJECTS_A_CALL[tier]
+        rows = _OBJECTS_A_CALL[options.tier(self.config, "standard", _OBJECTS_A_CALL)]
         if kind == "trigger" and any(self.config.option(option) for option in _SENT):
             rows = _RECIPIENTS
         return Limits(rows, 1_700_000, self.windows("track"), concurrency=4, timeout=60.0)
@@ -168,7 +165,11 @@ class Braze(PeopleTool):
             _, kind, number = found
             field = dict(_SENT.values())[kind]
             recipients = [
-                {"external_user_id": own, "send_to_existing_only": True, field: _properties(change)}
+                {
+                    "external_user_id": own,
+                    "send_to_existing_only": True,
+                    field: properties(change, _value),
+                }
                 for change, own in events.values()
             ]
             body = {f"{kind}_id": number, "recipients": recipients}
@@ -182,7 +183,7 @@ class Braze(PeopleTool):
                 "external_id": own,
                 "name": sync.event_name,
                 "time": as_text(change.payload.get("occurred_at") or datetime.now(UTC)),
-                "properties": _properties(change),
+                "properties": properties(change, _value),
                 "_update_existing_only": True,
             }
             for key, (change, own) in events.items()
@@ -263,8 +264,3 @@ def _value(name: str, value: Any) -> Any:
     if name == "email":
         return as_address(value) if value else None
     return as_plain(value)
-
-
-def _properties(change: Change) -> dict[str, Any]:
-    row = change.payload.items()
-    return {n: _value(n, v) for n, v in row if n not in ROUTING and v is not None}

@@ -12,7 +12,6 @@ for ``receive``). Options: ``workspace`` (a name of your own: another name is an
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -22,9 +21,10 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from reverse_etl.database import in_pieces
-from reverse_etl.destinations.base import ROUTING, Feedback, FeedbackKind, Limits, Outcome, Person
+from reverse_etl.destinations.base import Feedback, FeedbackKind, Limits, Outcome, Person
 from reverse_etl.errors import Refused
-from reverse_etl.http import HttpClient
+from reverse_etl.http import HttpClient, basic
+from reverse_etl.naming import properties
 from reverse_etl.outcomes import by_place, of_person
 from reverse_etl.paging import pages
 from reverse_etl.people_tool import EVERYBODY, PEOPLE, PeopleTool, Row
@@ -263,9 +263,8 @@ class CustomerIo(PeopleTool):
     @property
     def _track(self) -> HttpClient:
         pair = (self.config.credential("site_id"), self.config.credential("api_key"))
-        basic = base64.b64encode(":".join(pair).encode()).decode()
-        headers = {"Authorization": f"Basic {basic}"}
-        return self.client_of("track", headers, [*pair, basic])
+        both = basic(*pair)
+        return self.client_of("track", {"Authorization": f"Basic {both}"}, [*pair, both])
 
     @property
     def _app(self) -> HttpClient:
@@ -289,14 +288,13 @@ def ulid(key: str, at: datetime | None) -> str:
 
 def _event(sync: Sync, change: Change, person: str) -> dict[str, Any]:
     at = change.payload.get("occurred_at")
-    given = {n: v for n, v in change.payload.items() if n not in ROUTING and v is not None}
     event = {
         "type": "person",
         "identifiers": {"id": person},
         "action": "event",
         "id": ulid(change.key, at),
         "name": sync.event_name,
-        "attributes": {name: _value(name, value) for name, value in given.items()},
+        "attributes": properties(change, _value),
     }
     return event | ({"timestamp": int(as_utc(at).timestamp())} if at else {})
 

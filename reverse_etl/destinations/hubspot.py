@@ -15,18 +15,17 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
+from reverse_etl import options
 from reverse_etl.database import in_pieces
 from reverse_etl.destinations.base import (
-    ROUTING,
     Action,
     Feedback,
     Limits,
     Person,
-    unknown_option,
 )
-from reverse_etl.errors import Refused, Unknown, UserError
+from reverse_etl.errors import Refused, Unknown
 from reverse_etl.http import HttpClient
-from reverse_etl.naming import totals
+from reverse_etl.naming import ROUTING, properties, totals
 from reverse_etl.outcomes import DELIVERED, Outcome, Status, of_each, silent
 from reverse_etl.paging import pages
 from reverse_etl.people_tool import EVERYBODY, PeopleTool, Row, lacking
@@ -37,14 +36,14 @@ from reverse_etl.values import as_text, as_utc
 
 VERSION = "2026-09"
 _TYPE_IDS = {"contact": "0-1", "customer": "0-2"}
-_CALLS_IN_10_S = {"free": 100, "starter": 100, "professional": 190, "enterprise": 190, "addon": 250}
-_CALLS_A_DAY = {
-    "free": 250_000,
-    "starter": 250_000,
-    "professional": 650_000,
-    "enterprise": 1_000_000,
-    "addon": 2_000_000,
+_CALLS = {
+    "free": (100, 250_000),
+    "starter": (100, 250_000),
+    "professional": (190, 650_000),
+    "enterprise": (190, 1_000_000),
+    "addon": (250, 2_000_000),
 }
+"""Calls in 10 s and in a day, by tier."""
 _ROWS: dict[Kind, int] = {"profile": 100, "segment": 1_000, "trigger": 500}
 _RECORDS_A_CALL = 100
 _SEARCHED = 200
@@ -74,11 +73,8 @@ class HubSpot(PeopleTool):
     def limits(self, kind: Kind) -> Limits:
         """100 records, 500 events or (our choice) 1,000 members a call; calls in 10 s and a day
         by tier, until the portal's headers tell its own."""
-        tier = self.config.plan_tier or "professional"
-        if tier not in _CALLS_IN_10_S:
-            raise unknown_option(self.config, "plan_tier", tier, _CALLS_IN_10_S)
-        window = Window(_CALLS_IN_10_S[tier], 10.0)
-        daily = _CALLS_A_DAY[tier]
+        calls, daily = _CALLS[options.tier(self.config, "professional", _CALLS)]
+        window = Window(calls, 10.0)
         return Limits(batch_rows=_ROWS[kind], windows=(window,), concurrency=4, daily=daily)
 
     def totals(self, counts: Mapping[Sync, Mapping[str, int]]) -> dict[str, object]:
@@ -94,14 +90,14 @@ class HubSpot(PeopleTool):
     def missing(self, syncs: Sequence[Sync]) -> list[str]:
         """Unique keys, properties and event definitions. Missing lists are made while sending."""
         kinds = {self.words[0][s.spec.object] for s in syncs if s.spec.kind != "trigger"}
-        properties = {kind: self._properties(kind) for kind in kinds}
+        known = {kind: self._properties(kind) for kind in kinds}
         lines = []
         for sync in syncs:
             if sync.spec.kind == "trigger":
                 lines += self._missing_of_event(sync)
             else:
                 kind = self.words[0][sync.spec.object]
-                lines += self._missing_of_object(sync, kind, properties[kind])
+                lines += self._missing_of_object(sync, kind, known[kind])
         return lines
 
     def verify(self, syncs: Sequence[Sync]) -> list[str]:
@@ -129,13 +125,10 @@ class HubSpot(PeopleTool):
         name = self._event_name(sync)
         place = "HubSpot: Data Management > Custom Events"
         path = f"/events/custom/{VERSION}/event-definitions/{name}"
-        try:
-            definition = self._client.request("GET", path).json()
-        except Refused as refused:
-            if refused.code != "404":
-                raise
+        answer = self._client.found("GET", path)
+        if answer is None:
             return [f"{sync.file}: there is no custom event {name}. Create it under {place}."]
-        known = {item["name"] for item in definition.get("properties", [])}
+        known = {item["name"] for item in answer.json().get("properties", [])}
         absent = [c for c in sync.columns if c not in ROUTING and c not in known]
         return lacking(sync, absent, f"the custom event {name} has no property", place)
 
@@ -165,7 +158,7 @@ class HubSpot(PeopleTool):
                 "id": row.identity,
                 "idProperty": spec.key,
                 "objectWriteTraceId": key,
-                "properties": _properties(row, spec.key),
+                "properties": _written(row, spec.key),
             }
             for key, row in rows.items()
         ]
@@ -197,12 +190,10 @@ class HubSpot(PeopleTool):
     def find_list(self, object_: str, name: str) -> str | None:
         """See PeopleTool. Raises Refused for a list that fills itself."""
         path = f"/crm/lists/{VERSION}/object-type-id/{_TYPE_IDS[object_]}/name/"
-        try:
-            found = self._client.request("GET", path + quote(name, safe="")).json()["list"]
-        except Refused as refused:
-            if refused.code != "404":
-                raise
+        answer = self._client.found("GET", path + quote(name, safe=""))
+        if answer is None:
             return None
+        found = answer.json()["list"]
         if found["processingType"] == "DYNAMIC":
             raise Refused(f"List {name!r} fills itself (DYNAMIC); rename one of the two.")
         return str(found["listId"])
@@ -239,12 +230,13 @@ class HubSpot(PeopleTool):
     def erase(self, people: Sequence[Person]) -> list[Outcome]:
         """GDPR deletion, by our external id and by address: HubSpot then keeps the address out."""
         known = self.remembered("contact", [person.contact_id for person in people])
+        path = f"/crm/objects/{VERSION}/contacts/gdpr-delete"
         outcomes = []
         for person in people:
             asked = [{"objectId": known[person.contact_id]}] if person.contact_id in known else []
             if person.email:
                 asked.append({"objectId": person.email, "idProperty": "email"})
-            found = [self._gdpr_delete(body) for body in asked]
+            found = [self._client.found("POST", path, body) for body in asked]
             code = "erased" if any(found) else "not there"
             outcomes.append(Outcome(person.contact_id, "delivered", code))
         return outcomes
@@ -293,25 +285,9 @@ class HubSpot(PeopleTool):
         found: list[dict[str, Any]] = answer.json()["results"]
         return found
 
-    def _gdpr_delete(self, body: Mapping[str, str]) -> bool:
-        """Whether the portal had somebody by that name."""
-        try:
-            path = f"/crm/objects/{VERSION}/contacts/gdpr-delete"
-            self._client.request("POST", path, dict(body))
-        except Refused as refused:
-            if refused.code != "404":
-                raise
-            return False
-        return True
-
     def _event_name(self, sync: Sync) -> str:
-        portal = self.config.option("portal_id")
-        if not portal:
-            raise UserError(
-                f"{self.config.origin}.options.portal_id is missing; custom events need it. "
-                "HubSpot shows it beside the account's name."
-            )
-        return f"pe{portal}_{sync.event_name}"
+        fix = "Custom events need it; HubSpot shows it beside the account's name."
+        return f"pe{options.needed(self.config, 'portal_id', fix)}_{sync.event_name}"
 
     @property
     def _client(self) -> HttpClient:
@@ -325,19 +301,18 @@ class HubSpot(PeopleTool):
         return self.client_of("search", {"Authorization": f"Bearer {token}"}, [token])
 
 
-def _properties(row: Row, key: str) -> dict[str, str]:
+def _written(row: Row, key: str) -> dict[str, str]:
     return {key: row.identity} | {name: as_text(value) for name, value in row.attributes.items()}
 
 
 def _event(name: str, change: Change, record_id: str) -> dict[str, Any]:
-    row = change.payload
     event = {
         "eventName": name,
         "objectId": record_id,
         "uuid": str(uuid5(NAMESPACE_URL, f"event:{change.key}")),
-        "properties": {n: as_text(v) for n, v in row.items() if n not in ROUTING and v is not None},
+        "properties": properties(change),
     }
-    at = row.get("occurred_at")
+    at = change.payload.get("occurred_at")
     return event | ({"occurredAt": as_text(at)} if at is not None else {})
 
 

@@ -24,9 +24,10 @@ from urllib.parse import quote
 import orjson
 
 from reverse_etl.database import in_pieces
-from reverse_etl.destinations.base import ROUTING, Feedback, FeedbackKind, Limits, Outcome, Person
+from reverse_etl.destinations.base import Feedback, FeedbackKind, Limits, Outcome, Person
 from reverse_etl.errors import NotSent, Refused, Unknown
 from reverse_etl.http import HttpClient
+from reverse_etl.naming import properties
 from reverse_etl.outcomes import DELIVERED, of_each
 from reverse_etl.paging import pages
 from reverse_etl.people_tool import PeopleTool, Row
@@ -332,7 +333,7 @@ def _profile(row: Row) -> dict[str, Any]:
 def _event(sync: Sync, change: Change, profile: str, backfill: bool) -> dict[str, Any]:
     """Columns ``value`` and ``value_currency`` are Klaviyo's own: what an event is worth, in the
     major unit."""
-    row = {n: as_plain(v) for n, v in change.payload.items() if n not in ROUTING and v is not None}
+    row = properties(change, lambda name, value: as_plain(value))
     worth = {name: row.pop(name) for name in ("value", "value_currency") if name in row}
     metric = {"data": {"type": "metric", "attributes": {"name": sync.event_name}}}
     event = {"properties": row, "unique_id": change.key, "metric": metric, **worth}
