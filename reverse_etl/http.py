@@ -5,6 +5,7 @@ Payloads are never logged, and what a tool answers is trimmed and scrubbed befor
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -23,11 +24,18 @@ from reverse_etl.errors import Denied, NotSent, RateLimited, Refused, Unknown, U
 from reverse_etl.rate import RateBudget
 from reverse_etl.values import as_json
 
+Learn = Callable[[Mapping[str, str], RateBudget], None]
+"""Reads an answer's headers about pace into the budget."""
 CONNECT_SECONDS = 5.0
 LONGEST_MESSAGE = 400
 LARGEST_ANSWER = 64 * 1024 * 1024
 _TAKEN_BACK = frozenset({408, 423, 425, 477, 503})
 """Answers that say the request was not processed: HubSpot's 477 is a migration under way."""
+
+
+def basic(user: str, password: str) -> str:
+    """The credentials of basic authentication (RFC 7617), as the Authorization header ends."""
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class HttpClient:
         secrets: Sequence[str] = (),
         read_seconds: float = 30.0,
         connections: int = 8,
-        learn: Callable[[Mapping[str, str], RateBudget], None] = pacing.learn,
+        learn: Learn = pacing.learn,
         renew: Callable[[], Mapping[str, str]] | None = None,
         public_only: bool = False,
     ) -> None:
@@ -107,6 +115,15 @@ class HttpClient:
             answer = self._call(method, path, body, given)
         self._check(answer)
         return answer
+
+    def found(self, method: str, path: str, payload: Any = None) -> Answer | None:
+        """As ``request``; None where the tool does not have what is asked for (404)."""
+        try:
+            return self.request(method, path, payload)
+        except Refused as refused:
+            if refused.code != "404":
+                raise
+            return None
 
     def _call(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]

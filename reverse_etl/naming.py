@@ -9,7 +9,15 @@ from typing import Any
 
 from reverse_etl.planner import Change
 from reverse_etl.spec import Sync
-from reverse_etl.values import as_address
+from reverse_etl.values import as_address, as_text
+
+ROUTING = frozenset(
+    {"event_id", "subject", "email", "contact_name", "occurred_at", "owner_email", "owner_name"}
+)
+"""Columns of a trigger that address it. Tools with fields of their own for them do not get them
+again as properties of the event."""
+UNSHOWN = ROUTING | {"customer_id", "contact_id", "customer_name", "language"}
+"""Columns that people who read an alert or a task are not shown again, or at all."""
 
 
 def plain(name: str) -> str:
@@ -22,6 +30,15 @@ def words(name: str) -> str:
     """A name as people read it: ``seats_bought`` is Seats bought."""
     text = name.replace("_", " ").strip()
     return text[:1].upper() + text[1:]
+
+
+def told(change: Change, label: Callable[[str], str] = words) -> list[str]:
+    """What an alert or a task says of a row, a line a column; none for one without a label."""
+    return [
+        f"{label(name)}: {as_text(value)}"
+        for name, value in change.payload.items()
+        if name not in UNSHOWN and value is not None and label(name)
+    ]
 
 
 def by_list(sync: Sync, changes: Iterable[Change]) -> dict[str, list[Change]]:
@@ -40,6 +57,18 @@ def address(change: Change) -> str:
 def owner(change: Change) -> str:
     """The address of the customer's owner in lower case; empty where the row names none."""
     return as_address(change.payload.get("owner_email"))
+
+
+def properties(
+    change: Change, written: Callable[[str, Any], Any] = lambda name, value: as_text(value)
+) -> dict[str, Any]:
+    """What an event tells beside whom it is about: columns that have a value, as the tool writes
+    them, by default as text."""
+    return {
+        name: written(name, value)
+        for name, value in change.payload.items()
+        if name not in ROUTING and value is not None
+    }
 
 
 def totals(

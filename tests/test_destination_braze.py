@@ -399,3 +399,23 @@ def test_the_days_asked_for_hold_today(project: OneTool, monkeypatch: pytest.Mon
     today: date = datetime.now(UTC).date()
     tomorrow = today + timedelta(days=1)
     assert all(f"start_date={today}&end_date={tomorrow}" in str(one.url) for one in seen)
+
+
+@pytest.mark.parametrize("kind", ["reset_after", "truncate"])
+def test_a_question_that_fails_before_an_event_leaves_nothing_unknown(
+    project: OneTool, kind: str
+) -> None:
+    """The event was never sent, so it may be sent later, though Braze knows no repeat."""
+    project.profiles(1)
+    project.apply()
+    destination = project.destination
+    project.ledger.remember_external_ids(destination.account, "people", {"c_1": ""})
+    project.events(0)
+    project.apply()
+    project.events(1)
+    project.arm(kind, path="/users/export/ids", times=20)
+    assert project.result(TRIGGER).unknown == 0
+    assert project.sandbox is not None
+    project.sandbox.faults.armed.clear()
+    project.apply()
+    assert list(project.counts["events"].values()) == [1]

@@ -315,7 +315,7 @@ def test_what_is_missing_is_named(project: OneTool, sandbox: Sandbox) -> None:
     with pytest.raises(UserError, match="opt-outs go one way"):
         project.apply()
     contacts(project, 1, object="customer")
-    with pytest.raises(UserError, match="knows people only"):
+    with pytest.raises(UserError, match="takes people here"):
         project.apply()
     project.write_destinations(sandbox, options={})
     with pytest.raises(UserError, match=r"options\.audience_id is missing"):

@@ -16,7 +16,7 @@ from openapi_core import Config, OpenAPI
 from openapi_core.contrib.requests import RequestsOpenAPIRequest
 
 from reverse_etl.destinations.base import Person
-from reverse_etl.destinations.marketo import _InFlight
+from reverse_etl.destinations.marketo_instance import InFlight
 from reverse_etl.errors import UserError
 from reverse_etl.push import Retries
 from reverse_etl.sandbox.faults import Fault
@@ -335,7 +335,7 @@ def test_only_a_lost_answer_of_the_request_itself_is_unknown(
 
 
 def test_two_calls_never_write_one_key_at_the_same_time() -> None:
-    in_flight, together, most = _InFlight(), [0], [0]
+    in_flight, together, most = InFlight(), [0], [0]
 
     def write(keys: list[str]) -> None:
         with in_flight.alone(keys):
@@ -383,6 +383,22 @@ def test_customers_are_companies(project: OneTool, sandbox: Sandbox) -> None:
         "mrrCurrency": "JPY",
         "renewalDate": "2027-03-31",
     }
+
+
+def test_a_company_that_is_gone_is_not_made_again_to_be_cleared(
+    project: OneTool, sandbox: Sandbox
+) -> None:
+    sync = CUSTOMER_PROFILES | {"destinations": ["marketo"], "on_removal": "clear"}
+    rows = "select 'cus_' || n as customer_id, 'Example' as name from range(1, {end}) t(n)"
+    project.model("marts", "customer_profiles", sync, rows.format(end=4))
+    project.apply()
+    [first, *_] = sandbox._store.rows("select id from records where object = 'companies'")
+    sandbox._vendors["marketo"].records.delete(first["id"])  # type: ignore[attr-defined]
+    project.model("marts", "customer_profiles", sync, rows.format(end=2).replace("_' ||", "_9' ||"))
+    assert project.apply()["marketo/customer_profiles"].delivered == 4
+    kept = sandbox._store.rows("select properties from records where object = 'companies'")
+    told = sorted(json.loads(row["properties"])["externalCompanyId"] for row in kept)
+    assert told == ["cus_2", "cus_3", "cus_91"]
 
 
 def test_what_is_missing_is_named(project: OneTool, sandbox: Sandbox) -> None:

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from reverse_etl.destinations.base import Person
-from reverse_etl.destinations.salesforce import _LOCK_PAUSES
+from reverse_etl.destinations.salesforce_org import LOCK_PAUSES
 from reverse_etl.errors import UserError
 from reverse_etl.sandbox.faults import Fault
 from reverse_etl.sandbox.salesforce_query import MalformedQueryError, parsed
@@ -322,7 +322,7 @@ def test_what_breaks_on_the_way_to_a_locked_record_repeats_no_task_that_was_made
     pause = time.sleep
 
     def broken(seconds: float) -> None:
-        if seconds in _LOCK_PAUSES:
+        if seconds in LOCK_PAUSES:
             fault = Fault(vendor="salesforce", kind=kind, value=503, path="/composite/sobjects")
             sandbox.faults.armed.append(fault)
         pause(seconds)

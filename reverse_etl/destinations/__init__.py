@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 
 def names() -> list[str]:
-    """Every type there is: adding one means adding its file."""
-    return sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name != "base")
+    """Every type there is: adding one means adding its file. A file ``<type>_<subject>.py`` is a
+    part of that type and none of its own."""
+    files = {found.name for found in pkgutil.iter_modules(__path__)} - {"base"}
+    parts = {name for name in files if any(name.startswith(f"{other}_") for other in files)}
+    return sorted(files - parts)
 
 
 def implementation(name: str) -> type[Destination]:

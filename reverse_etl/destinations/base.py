@@ -11,24 +11,19 @@ from itertools import islice
 from typing import ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
 
+from reverse_etl import pacing
 from reverse_etl.configuration import DestinationConfig
-from reverse_etl.errors import Denied, Unknown, UserError
+from reverse_etl.errors import Denied, NotSent, Unknown
 from reverse_etl.feedback import Feedback, FeedbackKind
+from reverse_etl.http import HttpClient, Learn
+from reverse_etl.once import Once
+from reverse_etl.outcomes import Outcome, Status
 from reverse_etl.planner import Change
 from reverse_etl.rate import Budgets, RateBudget, Window
 from reverse_etl.spec import Kind, Sync
 from reverse_etl.values import as_json
 
-Status = Literal["delivered", "rejected", "retryable", "unknown"]
 Action = Literal["add", "change", "clear", "archive", "remove"]
-
-ROUTING = frozenset(
-    {"event_id", "subject", "email", "contact_name", "occurred_at", "owner_email", "owner_name"}
-)
-"""Columns of a trigger that address it. Tools with fields of their own for them do not get them
-again as properties of the event."""
-UNSHOWN = ROUTING | {"customer_id", "contact_id", "customer_name", "language"}
-"""Columns that people who read an alert or a task are not shown again, or at all."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +40,6 @@ class Limits:
     concurrency: int = 1
     timeout: float = 30.0
     daily: int | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one row, in the tool's own words."""
-
-    key: str
-    status: Status
-    code: str = ""
-    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +73,7 @@ class Destination(ABC):
         self.ids = ids
         self.budgets = Budgets()
         """The engine puts the run's own here, so that destinations of one account share a pace."""
+        self._clients = Once[HttpClient]()
 
     @abstractmethod
     def limits(self, kind: Kind) -> Limits:
@@ -164,8 +150,37 @@ class Destination(ABC):
         """Acknowledged rows (by segment group, "" without one) as the tool itself would count."""
         return {"rows": sum(sum(groups.values()) for groups in counts.values())}
 
-    def close(self) -> None:  # noqa: B027 - most have nothing to close
+    def client(
+        self,
+        headers: Mapping[str, str],
+        secrets: Sequence[str],
+        *,
+        part: str = "",
+        pace: RateBudget | None = None,
+        learn: Learn = pacing.learn,
+        url: str | None = None,
+        public_only: bool = False,
+    ) -> HttpClient:
+        """The client of the API, or of a ``part`` of it with a ``pace`` of its own: made once. See
+        HttpClient."""
+
+        def made() -> HttpClient:
+            return HttpClient(
+                url or self.config.base_url,
+                pace or self.budget,
+                headers=headers,
+                secrets=secrets,
+                read_seconds=self.limits("profile").timeout,
+                learn=learn,
+                public_only=public_only,
+            )
+
+        return self._clients.of(part, made)
+
+    def close(self) -> None:
         """Let go of connections."""
+        for client in self._clients.answers():
+            client.close()
 
     def batches(self, kind: Kind, changes: Iterable[Change]) -> Iterator[list[Change]]:
         """Changes in batches that respect the tool's limits of rows and of bytes."""
@@ -191,7 +206,7 @@ def _lighter(changes: Sequence[Change], limits: Limits) -> Iterator[list[Change]
     yield batch
 
 
-__all__ = ["Destination", "Feedback", "FeedbackKind", "Limits", "Outcome", "Person"]
+__all__ = ["Destination", "Feedback", "FeedbackKind", "Limits", "Outcome", "Person", "Status"]
 
 
 @contextmanager
@@ -203,6 +218,17 @@ def understood() -> Iterator[None]:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         words = f"The answer is not as the tool's contract says ({type(error).__name__})."
         raise Unknown(words, code="contract") from error
+
+
+@contextmanager
+def before_sending() -> Iterator[None]:
+    """A question asked before anything is sent: where its answer cannot be known nothing left, and
+    all of it may be repeated. Raises NotSent instead of Unknown."""
+    try:
+        with understood():
+            yield
+    except Unknown as unknown:
+        raise NotSent(str(unknown), code=unknown.code) from None
 
 
 def unsupported(destination: Destination, sync: Sync) -> str | None:
@@ -217,12 +243,3 @@ def unsupported(destination: Destination, sync: Sync) -> str | None:
     if wanted not in possible:
         return f"a {destination.config.type} destination cannot {wanted} a {spec.kind}'s rows"
     return None
-
-
-def unknown_option(
-    config: DestinationConfig, key: str, value: object, known: Iterable[str]
-) -> UserError:
-    """The error for an option whose value does not exist."""
-    return UserError(
-        f"{config.origin}.{key} is {value!r}, which does not exist. Known: {', '.join(known)}."
-    )

@@ -19,18 +19,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+from reverse_etl import options
 from reverse_etl.database import in_pieces
 from reverse_etl.destinations.base import (
-    ROUTING,
     Feedback,
     FeedbackKind,
     Limits,
     Outcome,
     Person,
-    unknown_option,
 )
 from reverse_etl.errors import Refused
 from reverse_etl.http import HttpClient
+from reverse_etl.naming import properties
+from reverse_etl.outcomes import DELIVERED, by_place, of_each
+from reverse_etl.paging import by_offset
 from reverse_etl.people_tool import PeopleTool, Row
 from reverse_etl.planner import Change
 from reverse_etl.spec import Kind, Sync
@@ -72,14 +74,10 @@ class Braze(PeopleTool):
     def limits(self, kind: Kind) -> Limits:
         """75 objects a call, 50 where paid by active users, 50 recipients; 2 MB; 3,000 calls in
         3 s. One call a batch, so that no outcome of a trigger depends on another call's."""
-        tier = self.config.plan_tier or "standard"
-        if tier not in _OBJECTS_A_CALL:
-            raise unknown_option(self.config, "plan_tier", tier, _OBJECTS_A_CALL)
-        rows = _OBJECTS_A_CALL[tier]
+        rows = _OBJECTS_A_CALL[options.tier(self.config, "standard", _OBJECTS_A_CALL)]
         if kind == "trigger" and any(self.config.option(option) for option in _SENT):
             rows = _RECIPIENTS
-        windows = self.windows("track")
-        return Limits(batch_rows=rows, batch_bytes=1_700_000, windows=windows, concurrency=4)
+        return Limits(rows, 1_700_000, self.windows("track"), concurrency=4, timeout=60.0)
 
     def missing(self, syncs: Sequence[Sync]) -> list[str]:
         """Canvases and campaigns that are not there, or would send nothing. Attributes and events
@@ -116,7 +114,7 @@ class Braze(PeopleTool):
 
     # How the tool is spoken to
 
-    def look_up(self, identities: Sequence[str]) -> dict[str, str]:
+    def look_up(self, object_: str, key: str, identities: Sequence[str]) -> dict[str, str]:
         """Braze knows users by our id."""
         found: list[str] = []
         for some in in_pieces(identities, _EXPORTED):
@@ -140,7 +138,7 @@ class Braze(PeopleTool):
         }
         outcomes = self._track("attributes", objects)
         there = [rows[o.key].identity for o in outcomes if o.status == "delivered"]
-        self.remember({identity: identity for identity in there})
+        self.remember("contact", {identity: identity for identity in there})
         return outcomes
 
     def send(self, sync: Sync, batch: Sequence[Change]) -> list[Outcome]:
@@ -148,7 +146,7 @@ class Braze(PeopleTool):
         with the address, and who leaves is not made by it."""
         if sync.spec.kind != "segment":
             return super().send(sync, batch)
-        known = self.ids.external_ids(self.account, "people", [c.identity for c in batch])
+        known = self.remembered("contact", [c.identity for c in batch])
         objects: dict[str, dict[str, Any]] = {}
         for change in batch:
             is_in, email = change.action != "remove", change.payload.get("email")
@@ -167,22 +165,25 @@ class Braze(PeopleTool):
             _, kind, number = found
             field = dict(_SENT.values())[kind]
             recipients = [
-                {"external_user_id": own, "send_to_existing_only": True, field: _properties(change)}
+                {
+                    "external_user_id": own,
+                    "send_to_existing_only": True,
+                    field: properties(change, _value),
+                }
                 for change, own in events.values()
             ]
             body = {f"{kind}_id": number, "recipients": recipients}
             path = "/canvas/trigger/send" if kind == "canvas" else "/campaigns/trigger/send"
             answer = self._client("send").request("POST", path, body).json()
             if answer.get("message") == "success" and not answer.get("errors"):
-                return [Outcome(key, "delivered") for key in events]
-            words = str(answer.get("message"))
-            return [Outcome(key, "unknown", "partial", words) for key in events]
+                return of_each(DELIVERED, events)
+            return of_each(Outcome("", "unknown", "partial", str(answer.get("message"))), events)
         objects = {
             key: {
                 "external_id": own,
                 "name": sync.event_name,
                 "time": as_text(change.payload.get("occurred_at") or datetime.now(UTC)),
-                "properties": _properties(change),
+                "properties": properties(change, _value),
                 "_update_existing_only": True,
             }
             for key, (change, own) in events.items()
@@ -194,12 +195,12 @@ class Braze(PeopleTool):
         are never halved, as those that are in would be sent again."""
         body = {array: list(objects.values())}
         answer = self._client("track").request("POST", "/users/track", body).json()
-        errors: dict[int, str] = {}
+        errors: dict[int, tuple[str, str]] = {}
         unclear = "" if answer.get("message") == "success" else str(answer.get("message"))
         for error in answer.get("errors") or []:
             place, words = error.get("index"), str(error.get("type"))
             if error.get("input_array") == array and place in range(len(objects)):
-                errors[place] = words
+                errors[place] = ("201", words)
             else:
                 unclear = words
         processed = answer.get(f"{array}_processed")
@@ -209,12 +210,8 @@ class Braze(PeopleTool):
             unclear = unclear or f"Braze took {processed} of {least} and does not say which."
         if unclear and array == "attributes":
             raise Refused(unclear, code="201")  # no row named: halve
-        return [
-            Outcome(key, "rejected", "201", errors[n])
-            if n in errors
-            else Outcome(key, "unknown" if unclear else "delivered", "", unclear)
-            for n, key in enumerate(objects)
-        ]
+        others = Outcome("", "unknown", "", unclear) if unclear else DELIVERED
+        return by_place(objects, errors, others)
 
     # People's wishes
 
@@ -231,7 +228,7 @@ class Braze(PeopleTool):
                 own += [str(user["braze_id"]) for user in self._exported(body)]
         for some in in_pieces(dict.fromkeys(own), _DELETED):
             self._client("other").request("POST", "/users/delete", {"braze_ids": some})
-        return [Outcome(person.contact_id, "delivered") for person in people]
+        return of_each(DELIVERED, [person.contact_id for person in people])
 
     def unsubscribe(self, people: Sequence[Person]) -> list[Outcome]:
         """From all e-mail, for every user of the address."""
@@ -239,38 +236,31 @@ class Braze(PeopleTool):
         for some in in_pieces(addresses, _ADDRESSES):
             body = {"email": some, "subscription_state": "unsubscribed"}
             self._client("other").request("POST", "/email/status", body)
-        return [Outcome(person.contact_id, "delivered") for person in people]
+        return of_each(DELIVERED, [person.contact_id for person in people])
 
     def pull(self, since: datetime) -> Iterator[Feedback]:
         """Opt-outs and hard bounces, by days in UTC. Complaints and clicks Braze tells only through
         Currents, its paid stream into a warehouse."""
         first, last = as_utc(since).date(), datetime.now(UTC).date() + timedelta(days=1)
         for kind, (path, field) in _PULLED.items():
-            offset = 0
-            while True:
-                query = f"?start_date={first}&end_date={last}&limit={_PAGE}&offset={offset}"
-                answer = self._client("other").request("GET", path + query).json()
-                items = answer.get("emails") or []
-                for item in items:
-                    email, at = as_address(item["email"]), datetime.fromisoformat(item[field])
-                    if as_utc(at) >= as_utc(since):
-                        yield Feedback(f"{kind}:{email}:{item[field]}", kind, email, as_utc(at))
-                offset += _PAGE
-                if len(items) < _PAGE:
-                    break
+            days = f"{path}?start_date={first}&end_date={last}"
+
+            def ask(offset: int, days: str = days) -> list[Mapping[str, Any]]:
+                query = f"{days}&limit={_PAGE}&offset={offset}"
+                answer = self._client("other").request("GET", query).json()
+                return list(answer.get("emails") or [])
+
+            for item in by_offset(ask, _PAGE):
+                email, at = as_address(item["email"]), datetime.fromisoformat(item[field])
+                if as_utc(at) >= as_utc(since):
+                    yield Feedback(f"{kind}:{email}:{item[field]}", kind, email, as_utc(at))
 
     def _client(self, part: str) -> HttpClient:
         key = self.config.credential("api_key")
-        windows = self.windows(part)
-        return self.client(part, windows, {"Authorization": f"Bearer {key}"}, [key])
+        return self.client_of(part, {"Authorization": f"Bearer {key}"}, [key])
 
 
 def _value(name: str, value: Any) -> Any:
     if name == "email":
         return as_address(value) if value else None
     return as_plain(value)
-
-
-def _properties(change: Change) -> dict[str, Any]:
-    row = change.payload.items()
-    return {n: _value(n, v) for n, v in row if n not in ROUTING and v is not None}

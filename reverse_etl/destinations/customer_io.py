@@ -12,7 +12,6 @@ for ``receive``). Options: ``workspace`` (a name of your own: another name is an
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -22,10 +21,13 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from reverse_etl.database import in_pieces
-from reverse_etl.destinations.base import ROUTING, Feedback, FeedbackKind, Limits, Outcome, Person
+from reverse_etl.destinations.base import Feedback, FeedbackKind, Limits, Outcome, Person
 from reverse_etl.errors import Refused
-from reverse_etl.http import HttpClient
-from reverse_etl.people_tool import PeopleTool, Row
+from reverse_etl.http import HttpClient, basic
+from reverse_etl.naming import properties
+from reverse_etl.outcomes import by_place, of_person
+from reverse_etl.paging import pages
+from reverse_etl.people_tool import EVERYBODY, PEOPLE, PeopleTool, Row
 from reverse_etl.planner import Change
 from reverse_etl.signatures import require_recent, require_signature
 from reverse_etl.spec import Kind, Sync
@@ -50,7 +52,11 @@ class CustomerIo(PeopleTool):
     tool = "Customer.io"
     account_option = "workspace"
     dedupe_field = "id"
-    keeps_customers = True
+    takes: ClassVar[Mapping[Kind, frozenset[str]]] = {
+        "profile": EVERYBODY,
+        "segment": PEOPLE,
+        "trigger": PEOPLE,
+    }
     documented: ClassVar[Mapping[str, Sequence[tuple[int, float]]]] = {
         "track": [(3_000, 3)],
         "app": [(10, 1)],
@@ -63,9 +69,13 @@ class CustomerIo(PeopleTool):
     def limits(self, kind: Kind) -> Limits:
         """500 KB a batch: at most 500 items, so that what surrounds a row fits too; 1,000 ids a
         segment call; 3,000 calls in 3 s, which the tool asks for and does not announce."""
-        windows = self.windows("track")
-        rows = 1_000 if kind == "segment" else 500
-        return Limits(batch_rows=rows, batch_bytes=380_000, windows=windows, concurrency=4)
+        return Limits(
+            batch_rows=1_000 if kind == "segment" else 500,
+            batch_bytes=380_000,
+            windows=self.windows("track"),
+            concurrency=4,
+            timeout=60.0,
+        )
 
     def missing(self, syncs: Sequence[Sync]) -> list[str]:
         """Segments that fill themselves and, on a first run, those that would start a campaign."""
@@ -115,7 +125,7 @@ class CustomerIo(PeopleTool):
         outcomes = self._batch(items)
         if is_person:
             there = [rows[o.key].identity for o in outcomes if o.status == "delivered"]
-            self.remember({identity: identity for identity in there})
+            self.remember("contact", {identity: identity for identity in there})
         return outcomes
 
     def record(self, sync: Sync, events: Mapping[str, tuple[Change, str]]) -> list[Outcome]:
@@ -125,48 +135,48 @@ class CustomerIo(PeopleTool):
     def _batch(self, items: Mapping[str, Mapping[str, Any]]) -> list[Outcome]:
         """One outcome per item: a 207 names those refused by their place, all others are in."""
         answer = self._track.request("POST", "/api/v2/batch", {"batch": list(items.values())})
-        errors: dict[int, Mapping[str, Any]] = {}
+        errors: dict[int, tuple[str, str]] = {}
         for error in answer.json().get("errors") or []:
             position = error.get("batch_index")
             if not isinstance(position, int) or not 0 <= position < len(items):
                 raise Refused(str(error.get("message")), code="207")  # no item named: halve
-            errors[position] = error
-        return [
-            Outcome(key, "rejected", str(errors[n].get("reason")), _words(errors[n]))
-            if n in errors
-            else Outcome(key, "delivered")
-            for n, key in enumerate(items)
-        ]
+            errors[position] = (str(error.get("reason")), _words(error))
+        return by_place(items, errors)
 
-    def look_up(self, identities: Sequence[str]) -> dict[str, str]:
+    def look_up(self, object_: str, key: str, identities: Sequence[str]) -> dict[str, str]:
         """The tool knows people by our id."""
         return {str(one["id"]): str(one["id"]) for one in self._customers("id", identities)}
 
     def _customers(self, id_type: str, ids: Sequence[str]) -> list[Mapping[str, Any]]:
         """What the App API shows of people; those it does not know it leaves out."""
         path = f"/v1/customers/attributes?id_type={id_type}"
-        pages = (self._app.request("POST", path, {"ids": some}) for some in in_pieces(ids, 100))
-        return [customer for page in pages for customer in page.json()["customers"]]
+        told = (self._app.request("POST", path, {"ids": some}) for some in in_pieces(ids, 100))
+        return [customer for answer in told for customer in answer.json()["customers"]]
 
     def _segments(self) -> list[Mapping[str, Any]]:
         answer = self._app.request("GET", "/v1/segments").json()
         listed: list[Mapping[str, Any]] = answer["segments"]
         return listed
 
-    def find_list(self, name: str) -> str | None:
+    def find_list(self, object_: str, name: str) -> str | None:
         """See PeopleTool."""
         manual = {s["name"]: str(s["id"]) for s in self._segments() if s["type"] == "manual"}
         return manual.get(name)
 
-    def make_list(self, name: str) -> str:
+    def make_list(self, object_: str, name: str) -> str:
         """See PeopleTool."""
         body = {"segment": {"name": name, "description": "Filled by the warehouse."}}
         return str(self._app.request("POST", "/v1/segments", body).json()["segment"]["id"])
 
-    def change_members(self, list_id: str, method: str, people: Sequence[str]) -> None:
+    def change_members(
+        self, list_id: str, joining: Sequence[str], leaving: Sequence[str]
+    ) -> Mapping[str, Outcome]:
         """See PeopleTool."""
-        path = f"/api/v1/segments/{list_id}/{method}_customers?id_type=id"
-        self._track.request("POST", path, {"ids": list(people)})
+        for method, people in (("remove", leaving), ("add", joining)):
+            if people:
+                path = f"/api/v1/segments/{list_id}/{method}_customers?id_type=id"
+                self._track.request("POST", path, {"ids": list(people)})
+        return {}
 
     # People's wishes
 
@@ -192,10 +202,8 @@ class CustomerIo(PeopleTool):
                 cio: {"type": "person", "identifiers": {"cio_id": cio}, "action": action, **more}
                 for cio in sorted(own)
             }
-            told = Outcome("", "delivered", "" if items else "absent")
-            for outcome in self._batch(items) if items else []:
-                told = outcome if outcome.status != "delivered" else told
-            outcomes.append(Outcome(person.contact_id, told.status, told.code, told.message))
+            told = self._batch(items) if items else [Outcome("", "delivered", "absent")]
+            outcomes.append(of_person(person.contact_id, told))
         return outcomes
 
     def pull(self, since: datetime) -> Iterator[Feedback]:
@@ -223,14 +231,12 @@ class CustomerIo(PeopleTool):
     def _pages(
         self, method: str, path: str, items: str, body: Any = None
     ) -> Iterator[Mapping[str, Any]]:
-        start = ""
-        while True:
+        def ask(start: str) -> Any:
             more = f"&start={quote(start, safe='')}" if start else ""
-            page = self._app.request(method, path + more, body).json()
+            return self._app.request(method, path + more, body).json()
+
+        for page in pages(ask, lambda page: page.get("next")):
             yield from page.get(items) or []
-            start = str(page.get("next") or "")
-            if not start:
-                return
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> list[Feedback]:
         """A reporting webhook: HMAC-SHA256 over ``v0:timestamp:body``, at most five minutes old."""
@@ -257,9 +263,8 @@ class CustomerIo(PeopleTool):
     @property
     def _track(self) -> HttpClient:
         pair = (self.config.credential("site_id"), self.config.credential("api_key"))
-        basic = base64.b64encode(":".join(pair).encode()).decode()
-        headers = {"Authorization": f"Basic {basic}"}
-        return self.client("track", self.limits("profile").windows, headers, [*pair, basic])
+        both = basic(*pair)
+        return self.client_of("track", {"Authorization": f"Basic {both}"}, [*pair, both])
 
     @property
     def _app(self) -> HttpClient:
@@ -268,8 +273,7 @@ class CustomerIo(PeopleTool):
         host = urlsplit(url).hostname or ""
         if host.startswith("track"):
             url = url.replace(host, "api" + host.removeprefix("track"), 1)
-        windows = self.windows("app")
-        return self.client("app", windows, {"Authorization": f"Bearer {key}"}, [key], url=url)
+        return self.client_of("app", {"Authorization": f"Bearer {key}"}, [key], url=url)
 
 
 def ulid(key: str, at: datetime | None) -> str:
@@ -284,14 +288,13 @@ def ulid(key: str, at: datetime | None) -> str:
 
 def _event(sync: Sync, change: Change, person: str) -> dict[str, Any]:
     at = change.payload.get("occurred_at")
-    given = {n: v for n, v in change.payload.items() if n not in ROUTING and v is not None}
     event = {
         "type": "person",
         "identifiers": {"id": person},
         "action": "event",
         "id": ulid(change.key, at),
         "name": sync.event_name,
-        "attributes": {name: _value(name, value) for name, value in given.items()},
+        "attributes": properties(change, _value),
     }
     return event | ({"timestamp": int(as_utc(at).timestamp())} if at else {})
 

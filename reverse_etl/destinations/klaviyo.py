@@ -24,9 +24,12 @@ from urllib.parse import quote
 import orjson
 
 from reverse_etl.database import in_pieces
-from reverse_etl.destinations.base import ROUTING, Feedback, FeedbackKind, Limits, Outcome, Person
+from reverse_etl.destinations.base import Feedback, FeedbackKind, Limits, Outcome, Person
 from reverse_etl.errors import NotSent, Refused, Unknown
 from reverse_etl.http import HttpClient
+from reverse_etl.naming import properties
+from reverse_etl.outcomes import DELIVERED, of_each
+from reverse_etl.paging import pages
 from reverse_etl.people_tool import PeopleTool, Row
 from reverse_etl.planner import Change
 from reverse_etl.rate import RateBudget
@@ -74,8 +77,7 @@ class Klaviyo(PeopleTool):
         """10,000 profiles, 1,000 events or members a call, 5 MB with what surrounds the rows; 10
         calls a second and 150 a minute."""
         rows = 10_000 if kind == "profile" else 1_000
-        windows = self.windows("m")
-        return Limits(batch_rows=rows, batch_bytes=3_300_000, windows=windows, concurrency=4)
+        return Limits(rows, 3_300_000, self.windows("m"), concurrency=4, timeout=60.0)
 
     def missing(self, syncs: Sequence[Sync]) -> list[str]:
         """On a first run, lists whose flows it would start. A metric is made by its first event.
@@ -84,10 +86,10 @@ class Klaviyo(PeopleTool):
         if not filled:
             self._call("lists", "l", "GET", "/api/lists?page[size]=1")
             return []
-        pages = list(self._pages("lists", "l", "/api/lists?include=flow-triggers&page[size]=10"))
-        flows = {one["id"]: one["attributes"] for page in pages for one in page.get("included", [])}
+        told = list(self._pages("lists", "l", "/api/lists?include=flow-triggers&page[size]=10"))
+        flows = {one["id"]: one["attributes"] for page in told for one in page.get("included", [])}
         lines = []
-        for one in (one for page in pages for one in page["data"]):
+        for one in (one for page in told for one in page["data"]):
             name = str(one["attributes"]["name"])
             started = one.get("relationships", {}).get("flow-triggers", {}).get("data", [])
             live = [flows[f["id"]]["name"] for f in started if flows[f["id"]]["status"] == "live"]
@@ -115,10 +117,8 @@ class Klaviyo(PeopleTool):
             if addresses.get(profile["attributes"].get("email"), key) == key
         }
         shared = "Another row of this run has the same address; Klaviyo keeps one profile for it."
-        refused = [
-            Outcome(key, "rejected", "duplicate", shared) for key in profiles if key not in sent
-        ]
-        return refused + (self._job(sent) if sent else [])
+        twin = Outcome("", "rejected", "duplicate", shared)
+        return of_each(twin, profiles.keys() - sent) + (self._job(sent) if sent else [])
 
     def _job(self, profiles: Mapping[str, Mapping[str, Any]]) -> list[Outcome]:
         """Hand over a job, and wait until it is complete: 202 says nothing about its rows."""
@@ -130,7 +130,7 @@ class Klaviyo(PeopleTool):
         while job["attributes"]["status"] in ("queued", "processing"):
             if time.monotonic() > deadline:
                 words = f"Import {job['id']} was not complete within the time-out."
-                return [Outcome(key, "unknown", "job", words) for key in profiles]
+                return of_each(Outcome("", "unknown", "job", words), profiles)
             time.sleep(pause)
             pause = min(pause * 1.5, longest)
             try:
@@ -141,7 +141,7 @@ class Klaviyo(PeopleTool):
             raise Unknown(f"Import {job['id']} was {job['attributes']['status']}.", code="job")
         failed = int(job["attributes"].get("failed_count") or 0)
         errors = self._import_errors(str(job["id"]), list(profiles)) if failed else {}
-        return [errors.get(key) or Outcome(key, "delivered") for key in profiles]
+        return [errors.get(key, DELIVERED).of(key) for key in profiles]
 
     def _import_errors(self, job: str, keys: Sequence[str]) -> dict[str, Outcome]:
         """Refused rows, by their place in the job or by what they held. Raises Refused when one
@@ -168,29 +168,34 @@ class Klaviyo(PeopleTool):
         items = [_event(sync, change, own, is_baseline) for change, own in events.values()]
         body = _data("event-bulk-create-job", {"events-bulk-create": {"data": items}})
         self._answer("events", "m", "POST", "/api/event-bulk-create-jobs", body)
-        return [Outcome(key, "delivered") for key in events]
+        return of_each(DELIVERED, events)
 
-    def look_up(self, identities: Sequence[str]) -> dict[str, str]:
+    def look_up(self, object_: str, key: str, identities: Sequence[str]) -> dict[str, str]:
         """Klaviyo's ids by ours."""
         found = self._found("external_id", identities)
         return {str(one["attributes"]["external_id"]): str(one["id"]) for one in found}
 
-    def find_list(self, name: str) -> str | None:
+    def find_list(self, object_: str, name: str) -> str | None:
         """The list of that name, the oldest of several."""
         wanted = quote(f"equals(name,{as_json([name]).decode()})", safe="")
         found = self._call("lists", "l", "GET", f"/api/lists?filter={wanted}&sort=created")["data"]
         return str(found[0]["id"]) if found else None
 
-    def make_list(self, name: str) -> str:
+    def make_list(self, object_: str, name: str) -> str:
         """See PeopleTool."""
         body = _data("list", {"name": name})
         return str(self._call("make list", "m", "POST", "/api/lists", body)["data"]["id"])
 
-    def change_members(self, list_id: str, method: str, people: Sequence[str]) -> None:
+    def change_members(
+        self, list_id: str, joining: Sequence[str], leaving: Sequence[str]
+    ) -> Mapping[str, Outcome]:
         """Neither grants consent nor takes it away."""
         path = f"/api/lists/{list_id}/relationships/profiles"
-        body = {"data": [{"type": "profile", "id": own} for own in people]}
-        self._answer(method, "m", "POST" if method == "add" else "DELETE", path, body)
+        for operation, method, people in (("remove", "DELETE", leaving), ("add", "POST", joining)):
+            if people:
+                body = {"data": [{"type": "profile", "id": own} for own in people]}
+                self._answer(operation, "m", method, path, body)
+        return {}
 
     def _found(self, field: str, values: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         for some in in_pieces(values, _LOOKED_UP):
@@ -213,7 +218,7 @@ class Klaviyo(PeopleTool):
                 profile = {"data": {"type": "profile", "id": number, "attributes": {}}}
                 body = _data("data-privacy-deletion-job", {"profile": profile})
                 self._answer("erase", "s", "POST", "/api/data-privacy-deletion-jobs", body)
-        return [Outcome(person.contact_id, "delivered") for person in people]
+        return of_each(DELIVERED, [person.contact_id for person in people])
 
     def unsubscribe(self, people: Sequence[Person]) -> list[Outcome]:
         """From all e-mail marketing, which is what naming no list means; it makes nobody."""
@@ -227,7 +232,7 @@ class Klaviyo(PeopleTool):
             body = _data("profile-subscription-bulk-delete-job", {"profiles": {"data": profiles}})
             path = "/api/profile-subscription-bulk-delete-jobs"
             self._answer("unsubscribe", "l", "POST", path, body)
-        return [Outcome(person.contact_id, "delivered") for person in people]
+        return of_each(DELIVERED, [person.contact_id for person in people])
 
     def pull(self, since: datetime) -> Iterator[Feedback]:
         """Events of Klaviyo's own metrics. A soft bounce is no bounce: the address may be good."""
@@ -283,11 +288,11 @@ class Klaviyo(PeopleTool):
         return client.request(method, path, content=content, headers=headers)
 
     def _pages(self, operation: str, tier: str, path: str) -> Iterator[Mapping[str, Any]]:
-        while path:
-            page = self._call(operation, tier, "GET", path)
-            yield page
-            following = str(page.get("links", {}).get("next") or "")
-            path = following[following.index("/api/") :] if following else ""
+        def following(page: Mapping[str, Any]) -> str:
+            link = str(page.get("links", {}).get("next") or "")
+            return link[link.index("/api/") :] if link else ""
+
+        return pages(lambda at: self._call(operation, tier, "GET", at), following, path)
 
     def _client(self, operation: str, tier: str) -> HttpClient:
         """Every operation has limits of its own."""
@@ -297,7 +302,7 @@ class Klaviyo(PeopleTool):
             "Accept": "application/vnd.api+json",
             "revision": REVISION,
         }
-        return self.client(operation, self.windows(tier), headers, [key], _learn)
+        return self.client_of(operation, headers, [key], _learn, tier=tier)
 
 
 def _data(kind: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -328,7 +333,7 @@ def _profile(row: Row) -> dict[str, Any]:
 def _event(sync: Sync, change: Change, profile: str, backfill: bool) -> dict[str, Any]:
     """Columns ``value`` and ``value_currency`` are Klaviyo's own: what an event is worth, in the
     major unit."""
-    row = {n: as_plain(v) for n, v in change.payload.items() if n not in ROUTING and v is not None}
+    row = properties(change, lambda name, value: as_plain(value))
     worth = {name: row.pop(name) for name in ("value", "value_currency") if name in row}
     metric = {"data": {"type": "metric", "attributes": {"name": sync.event_name}}}
     event = {"properties": row, "unique_id": change.key, "metric": metric, **worth}

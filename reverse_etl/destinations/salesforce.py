@@ -13,357 +13,278 @@ Options: ``api_version`` (default 62.0), ``daily_share`` of the day's calls afte
 
 from __future__ import annotations
 
-import re
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import Any, ClassVar
-from urllib.parse import urlencode
 
 from reverse_etl import options
 from reverse_etl.configuration import DestinationConfig
+from reverse_etl.database import in_pieces
 from reverse_etl.destinations.base import (
-    UNSHOWN,
-    Action,
-    Destination,
     ExternalIds,
     Feedback,
     FeedbackKind,
     Limits,
-    Outcome,
     Person,
-    Status,
+    before_sending,
 )
-from reverse_etl.errors import Denied, DestinationFault, NotSent, QuotaSpent, Refused, Unknown
-from reverse_etl.http import Answer, HttpClient
-from reverse_etl.naming import by_list, owner, plain, totals, words
-from reverse_etl.oauth import ClientCredentials
+from reverse_etl.destinations.salesforce_org import LOST, MOST_RECORDS, Org, listed, quoted
+from reverse_etl.http import HttpClient
+from reverse_etl.naming import owner, plain, told, words
+from reverse_etl.outcomes import DELIVERED, Outcome, of_each, of_person
+from reverse_etl.people_tool import EVERYBODY, PEOPLE, PeopleTool, Row, lacking
 from reverse_etl.planner import Change
-from reverse_etl.rate import RateBudget
 from reverse_etl.spec import Kind, Sync
 from reverse_etl.values import as_plain, as_text, as_utc
 
 _OBJECTS = {"contact": "Contact", "customer": "Account"}
-_COUNTED = {"contact": "contacts", "customer": "accounts"}
-_ROWS = 200
-_LOCKED = "UNABLE_TO_LOCK_ROW"
-_LOCK_PAUSES = (0.2, 0.8, 2.4)
-"""Seconds before a record is tried again that somebody else held; a lock lasts seconds."""
-_REPEATABLE = frozenset({_LOCKED, "SERVER_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"})
-_LOST = frozenset({"INVALID_CROSS_REFERENCE_KEY", "ENTITY_IS_DELETED"})
+_COLLECTION = "/composite/sobjects"
+_REQUIRED = ("name", "lastname")
 _ERASED_TYPES = frozenset({"string", "email", "phone", "textarea", "url", "date", "address"})
 _OPTED_OUT = "HasOptedOutOfEmail"
 
 
-class Salesforce(Destination):
+class Salesforce(PeopleTool):
     """One org. Tasks have no dedupe field, so a task is made at most once."""
 
-    lists_hold_keys = True
-    capabilities: ClassVar[Mapping[Kind, frozenset[Action]]] = {
-        "profile": frozenset({"add", "change", "clear"}),
-        "segment": frozenset({"add", "remove"}),
-        "trigger": frozenset({"add"}),
+    tool = "Salesforce"
+    tells_ids = True
+    makes_members = False
+    lost = LOST
+    takes: ClassVar[Mapping[Kind, frozenset[str]]] = {
+        "profile": EVERYBODY,
+        "segment": PEOPLE,
+        "trigger": EVERYBODY,
     }
+    words = ({"contact": "contacts", "customer": "accounts"}, "campaigns", "tasks")
+    reserved: ClassVar[Mapping[Kind, frozenset[str]]] = {"profile": frozenset({plain(_OPTED_OUT)})}
 
     def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
         super().__init__(config, ids)
-        self._lock = threading.Lock()
-        self._login = ClientCredentials(config, "/services/oauth2/token", lambda: self._client)
-        self._campaigns: dict[str, str] = {}
-        self._described: dict[str, dict[str, dict[str, Any]]] = {}
+        self._org = Org(config, lambda: self._client)
 
     def limits(self, kind: Kind) -> Limits:
         """200 records a call; a day's calls are learned from each answer, seconds are not limited.
         25 calls may last longer than 20 s at a time, of which 4 are used."""
-        return Limits(batch_rows=_ROWS, batch_bytes=4_000_000, concurrency=4, timeout=120.0)
+        return Limits(batch_rows=MOST_RECORDS, batch_bytes=4_000_000, concurrency=4, timeout=120.0)
 
-    def totals(self, counts: Mapping[Sync, Mapping[str, int]]) -> dict[str, object]:
-        """As the org counts: contacts, accounts, campaigns by name, tasks by event."""
-        return totals(counts, _COUNTED, "campaigns", "tasks")
+    def kept(self, sync: Sync) -> frozenset[str]:
+        """The name stays, which Salesforce requires."""
+        return frozenset(column for column in sync.columns if plain(column) in _REQUIRED)
 
-    def check(self, syncs: Sequence[Sync]) -> list[str]:
+    def missing(self, syncs: Sequence[Sync]) -> list[str]:
         """Fields, external ids, and the columns that tasks need. Missing campaigns are made."""
-        _ = options.number(self.config, "daily_share", 0.9), self._login.token()
-        return [line for sync in syncs for line in self._missing(sync)]
+        _ = self._org.daily_share, self._org.login.token()
+        return super().missing(syncs)
 
-    def _missing(self, sync: Sync) -> Iterator[str]:
+    def missing_for(self, sync: Sync) -> Iterator[str]:
+        """See PeopleTool."""
         spec = sync.spec
         if spec.kind == "trigger":
             if "owner_email" not in sync.columns:
                 yield f"{sync.file}: a task needs the column owner_email."
             return
-        if spec.kind == "segment" and spec.object != "contact":
-            yield f"{sync.file}: campaign members are contacts; make the segment of contacts."
-            return
         object_ = _OBJECTS[spec.object]
-        fields = self._fields(object_)
         place = f"Salesforce: Setup > Object Manager > {object_} > Fields & Relationships"
-        if not fields.get(plain(spec.key), {}).get("externalId"):
+        if not self._org.external_id(object_, spec.key):
             yield (
                 f"{sync.file}: {object_} has no external id field for {spec.key!r}. Create a text "
                 f"field {spec.key} under {place} (External ID, Unique)."
             )
-        if spec.kind == "segment":
-            return
-        if plain(_OPTED_OUT) in map(plain, sync.columns):
-            yield (
-                f"{sync.file}: {_OPTED_OUT} is never written from a profile: opt-outs go one way. "
-                "Rename the column."
-            )
-        known = {*fields, *map(plain, self._linking(sync))}
-        absent = [column for column in sync.columns if plain(column) not in known]
-        if absent:
-            yield (
-                f"{sync.file}: {object_} has no field {', '.join(absent)}. Create under {place}, "
-                "give the integration's user access, or remove the column from the model."
-            )
+        if spec.kind == "profile":
+            is_tied = spec.object == "contact" and "customerid" in self._org.fields("Account")
+            known = {*self._org.fields(object_), plain(_OPTED_OUT)}
+            known |= {"customerid", "customername"} if is_tied else set()
+            absent = [column for column in sync.columns if plain(column) not in known]
+            place += ", give the integration's user access"
+            yield from lacking(sync, absent, f"{object_} has no field", place)
 
-    # Sending
+    # How the org is spoken to
 
-    def send(self, sync: Sync, batch: Sequence[Change]) -> list[Outcome]:
-        """See Destination."""
-        if sync.spec.kind == "trigger":
-            return self._make_tasks(sync, batch)
-        if sync.spec.kind == "segment":
-            lists = by_list(sync, batch).items()
-            return [o for name, some in lists for o in self._change_campaign(sync, name, some)]
-        there = self._ids(sync, batch) if sync.spec.mode == "update" else None
-        gone = [change for change in batch if change.action == "remove"]
-        known = self._ids(sync, gone)
-        outcomes = [Outcome(c.key, "delivered") for c in gone if c.identity not in known]
-        written = [c for c in batch if c.action == "remove" and c.identity in known]
-        for change in (c for c in batch if c.action != "remove"):
-            if there is None or change.identity in there:
-                written.append(change)
-            else:
-                words = "Salesforce has no such record; update makes none."
-                outcomes.append(Outcome(change.key, "rejected", "absent", words))
-        return outcomes + self._upsert(sync, written)
+    def look_up(self, object_: str, key: str, identities: Sequence[str]) -> dict[str, str]:
+        """Salesforce's ids, where the key is an external id there."""
+        field = self._org.external_id(_OBJECTS[object_], key)
+        found: dict[str, str] = {}
+        for some in in_pieces(sorted(identities) if field else (), MOST_RECORDS):
+            which = f"{field} IN ({listed(some)})"
+            rows = self._org.rows(_OBJECTS[object_], f"Id, {field}", which)
+            found |= {str(row[field]): str(row["Id"]) for row in rows}
+        return found
 
-    def _upsert(self, sync: Sync, changes: Sequence[Change]) -> list[Outcome]:
-        if not changes:
-            return []
-        object_ = _OBJECTS[sync.spec.object]
-        path = f"/composite/sobjects/{object_}/{self._key_field(sync)}"
-        if object_ == "Account":
-            records = [self._record(sync, change) for change in changes]
-            return self._write("PATCH", path, object_, changes, records, remembers=True)
-        accounts = self._accounts(changes)
-        tied = [c for c in changes if accounts is None or _of(c, "customer_id") in {"", *accounts}]
-        words = "Its account is not in Salesforce; the customer's profile has to be sent first."
-        untied = [c.key for c in changes if c not in tied]
-        records = [self._record(sync, c, (accounts or {}).get(_of(c, "customer_id"))) for c in tied]
-        written = self._write("PATCH", path, object_, tied, records, remembers=True)
-        self._forget("Account", "customer_id", tied, written)
-        return written + [Outcome(key, "rejected", "account", words) for key in untied]
+    def write(self, sync: Sync, rows: Mapping[str, Row]) -> list[Outcome]:
+        """A contact whose account is not there, and cannot be made, waits for it."""
+        object_, key = sync.spec.object, sync.spec.key
+        field = self._org.external_id(_OBJECTS[object_], key)
+        if object_ == "customer":
+            records = {key: _fields(self._org, "Account", row) for key, row in rows.items()}
+            return self._upsert(object_, field, rows, records)
+        accounts = self._accounts(rows.values())
+        said = "Its account is not in Salesforce; the customer's profile has to be sent first."
+        untied = Outcome("", "rejected", "account", said)
+        records, waiting = {}, []
+        for key, row in rows.items():
+            customer = _text(row, "customer_id")
+            if accounts is not None and customer and customer not in accounts:
+                waiting.append(key)
+                continue
+            tie = {"AccountId": accounts[customer]} if accounts and customer else {}
+            records[key] = _fields(self._org, "Contact", row) | tie
+        written = self._upsert(object_, field, rows, records)
+        lost = [rows[o.key] for o in written if o.code in LOST]
+        self.forget("customer", [_text(row, "customer_id") for row in lost])
+        return written + of_each(untied, waiting)
 
-    def _write(
+    def _upsert(
         self,
-        method: str,
-        path: str,
         object_: str,
-        changes: Sequence[Change],
-        records: Sequence[Mapping[str, Any]],
-        *,
-        remembers: bool = False,
+        field: str,
+        rows: Mapping[str, Row],
+        records: Mapping[str, Mapping[str, Any]],
     ) -> list[Outcome]:
-        """One result a record, in the order of the request. A record that was locked surely was not
-        written, and is tried again by itself."""
-        outcomes: dict[str, Outcome] = {}
-        ids = {}
-        open_ = list(zip(changes, records, strict=True))
-        for pause in (*_LOCK_PAUSES, None):
-            if not open_:
-                break
-            body = {
-                "allOrNone": False,
-                "records": [{"attributes": {"type": object_}, **record} for _, record in open_],
-            }
-            try:
-                results = self._call(method, path, body)
-            except DestinationFault as fault:
-                if not outcomes:
-                    raise
-                if isinstance(fault, Unknown):  # of the others the outcome is known
-                    lost = (Outcome(c.key, "unknown", fault.code, str(fault)) for c, _ in open_)
-                    outcomes |= {outcome.key: outcome for outcome in lost}
-                break
-            for (change, _), result in zip(open_, results, strict=False):
-                outcomes[change.key] = _outcome(change.key, result)
-                if result.get("success"):
-                    ids[change.identity] = str(result["id"])
-            open_ = [(c, r) for c, r in open_ if outcomes.get(c.key, _SILENT).code == _LOCKED]
-            if open_ and pause is not None:
-                time.sleep(pause)
-        if remembers:
-            self.ids.remember_external_ids(self.account, object_, ids)
-        words = _SILENT.message
-        silent = [c.key for c in changes if c.key not in outcomes]
-        return [*outcomes.values(), *(Outcome(key, "unknown", "silent", words) for key in silent)]
-
-    def _record(self, sync: Sync, change: Change, account: str | None = None) -> dict[str, Any]:
-        fields = self._fields(_OBJECTS[sync.spec.object])
-        row = change.payload
-        if change.action == "remove":  # cleared, but for the name, which Salesforce requires
-            row = dict.fromkeys(c for c in sync.columns if plain(c) not in ("name", "lastname"))
-        record = {
-            fields[plain(column)]["name"]: as_plain(value)
-            for column, value in row.items()
-            if plain(column) in fields and plain(column) != plain(_OPTED_OUT)
-        }
-        tie = {"AccountId": account} if account else {}
-        return record | tie | {self._key_field(sync): change.identity}
-
-    def _accounts(self, changes: Sequence[Change]) -> dict[str, str] | None:
-        """Account ids by customer_id: from the ledger, else asked for, else made. None where
-        accounts have no external id, so that contacts are not tied to any."""
-        names = {
-            str(c.payload["customer_id"]): c.payload.get("customer_name")
-            for c in changes
-            if c.payload.get("customer_id")
-        }
-        field = self._fields("Account").get("customerid", {})
-        if not field.get("externalId"):
-            return None
-        ids = self._known("Account", field["name"], list(names))
-        made = [
-            Change(key, "add", "", {}) for key, name in names.items() if key not in ids and name
-        ]
-        records = [{field["name"]: c.key, "Name": names[c.key]} for c in made]
-        if made:
-            path = f"/composite/sobjects/Account/{field['name']}"
-            self._write("PATCH", path, "Account", made, records, remembers=True)
-            ids |= self._remembered("Account", [c.key for c in made])
-        return ids
-
-    def _change_campaign(self, sync: Sync, name: str, changes: Sequence[Change]) -> list[Outcome]:
-        campaign = self._campaign(name)
-        ids = self._ids(sync, changes)
-        outcomes: list[Outcome] = []
-        joining = [c for c in changes if c.action != "remove"]
-        gone = [change for change in changes if change.action == "remove"]
-        leaving = {ids[c.identity]: c for c in gone if c.identity in ids}
-        outcomes += [Outcome(c.key, "delivered") for c in gone if c.identity not in ids]
-        for change in joining:
-            if change.identity not in ids:
-                words = "Salesforce has no such contact; its profile has to be sent first."
-                outcomes.append(Outcome(change.key, "rejected", "absent", words))
-        joining = [change for change in joining if change.identity in ids]
-        if joining:
-            members = [{"CampaignId": campaign, "ContactId": ids[c.identity]} for c in joining]
-            written = self._write("POST", "/composite/sobjects", "CampaignMember", joining, members)
-            self._forget("Contact", "contact_id", joining, written)
-            outcomes += [
-                Outcome(o.key, "delivered", "was in it") if o.code == "DUPLICATE_VALUE" else o
-                for o in written
-            ]
-        if leaving:
-            outcomes += self._leave(campaign, leaving)
-        return outcomes
-
-    def _leave(self, campaign: str, leaving: Mapping[str, Change]) -> list[Outcome]:
-        """Take out members this integration made; who was put in by somebody else stays."""
-        ourselves = self._login.told("id").rpartition("/")[2]
-        found = self._rows(
-            "CampaignMember",
-            "Id, ContactId",
-            f"CampaignId = {_quoted(campaign)}",
-            f"CreatedById = {_quoted(ourselves)}",
-            f"ContactId IN ({_listed(leaving)})",
-        )
-        owners = {member["Id"]: leaving[member["ContactId"]].key for member in found}
-        outcomes = {change.key: Outcome(change.key, "delivered") for change in leaving.values()}
-        if owners:
-            for result in self._delete(list(owners)):
-                key = owners[str(result.get("id"))]
-                outcomes[key] = _outcome(key, result)
+        name = _OBJECTS[object_]
+        named = {key: {**record, field: rows[key].identity} for key, record in records.items()}
+        outcomes, ids = self._org.write("PATCH", f"{_COLLECTION}/{name}/{field}", name, named)
+        self.remember(object_, {rows[key].identity: id_ for key, id_ in ids.items()})
         return list(outcomes.values())
 
-    def _make_tasks(self, sync: Sync, batch: Sequence[Change]) -> list[Outcome]:
-        """What is asked before the tasks are made may fail without any harm."""
-        try:
-            owners = self._users(batch)
-            contacts = self._related("Contact", "contact_id", batch)
-            accounts = self._related("Account", "customer_id", batch)
-        except Unknown as unknown:
-            raise NotSent(str(unknown), code=unknown.code) from None
-        unowned = "Salesforce has no active user with the address in owner_email."
-        ownerless = [c for c in batch if owner(c) not in owners]
-        owned = [c for c in batch if owner(c) in owners]
-        outcomes = [Outcome(c.key, "rejected", "owner", unowned) for c in ownerless]
-        tasks = []
-        for change in owned:
-            row = change.payload
-            due = as_utc(row.get("occurred_at") or datetime.now(UTC)) + timedelta(
-                days=int(options.number(self.config, "due_days", 3))
+    def _accounts(self, rows: Iterable[Row]) -> dict[str, str] | None:
+        """Account ids by customer_id: from the ledger, else asked for, else made. None where
+        accounts have no external id, so that contacts are not tied to any."""
+        field = self._org.external_id("Account", "customer_id")
+        if not field:
+            return None
+        names = {customer: row for row in rows if (customer := _text(row, "customer_id"))}
+        ids = self.known("customer", "customer_id", names)
+        made = {
+            customer: Row(customer, {"name": name})
+            for customer, row in names.items()
+            if customer not in ids and (name := row.attributes.get("customer_name"))
+        }
+        records = {customer: {"Name": row.attributes["name"]} for customer, row in made.items()}
+        self._upsert("customer", field, made, records)
+        return ids | self.remembered("customer", made)
+
+    def find_list(self, object_: str, name: str) -> str | None:
+        """The campaign of that name, the oldest of several."""
+        rows = self._org.rows("Campaign", "Id, CreatedDate", f"Name = {quoted(name)}")
+        oldest = sorted(rows, key=lambda row: str(row["CreatedDate"]))
+        return str(oldest[0]["Id"]) if oldest else None
+
+    def make_list(self, object_: str, name: str) -> str:
+        """See PeopleTool."""
+        body = {"Name": name[:80], "IsActive": True}
+        return str(self._org.call("POST", "/sobjects/Campaign", body)["id"])
+
+    def change_members(
+        self, list_id: str, joining: Sequence[str], leaving: Sequence[str]
+    ) -> Mapping[str, Outcome]:
+        """Takes out members that this integration made; who was put in by somebody else stays."""
+        outcomes: dict[str, Outcome] = {}
+        if joining:
+            members = {id_: {"CampaignId": list_id, "ContactId": id_} for id_ in joining}
+            written, _ = self._org.write("POST", _COLLECTION, "CampaignMember", members)
+            was_in = Outcome("", "delivered", "was in it")
+            for id_, outcome in written.items():
+                outcomes[id_] = was_in if outcome.code == "DUPLICATE_VALUE" else outcome
+        if leaving:
+            ourselves = self._org.login.told("id").rpartition("/")[2]
+            found = self._org.rows(
+                "CampaignMember",
+                "Id, ContactId",
+                f"CampaignId = {quoted(list_id)}",
+                f"CreatedById = {quoted(ourselves)}",
+                f"ContactId IN ({listed(leaving)})",
             )
-            about = row.get("customer_name") or row.get("customer_id") or change.key
+            owners = {str(member["Id"]): str(member["ContactId"]) for member in found}
+            deleted = self._org.delete(list(owners)) if owners else {}
+            outcomes |= {owners[id_]: outcome for id_, outcome in deleted.items()}
+        return outcomes
+
+    def send_events(self, sync: Sync, batch: Sequence[Change]) -> list[Outcome]:
+        """Tasks of the users that rows name as owners."""
+        with before_sending():
+            users = self._users(batch)
+        said = "Salesforce has no active user with the address in owner_email."
+        ownerless = [change.key for change in batch if owner(change) not in users]
+        refused = of_each(Outcome("", "rejected", "owner", said), ownerless)
+        events = {c.key: (c, users[owner(c)]) for c in batch if owner(c) in users}
+        return refused + (self.record(sync, events) if events else [])
+
+    def record(self, sync: Sync, events: Mapping[str, tuple[Change, str]]) -> list[Outcome]:
+        """Tasks, by the user whose they are."""
+        changes = [change for change, _ in events.values()]
+        with before_sending():
+            contacts = self.known("contact", "contact_id", _of(changes, "contact_id"))
+            accounts = self.known("customer", "customer_id", _of(changes, "customer_id"))
+        days = timedelta(days=int(options.number(self.config, "due_days", 3)))
+        tasks = {}
+        for key, (change, user) in events.items():
+            row = change.payload
+            about = row.get("customer_name") or row.get("customer_id") or key
+            due = as_utc(row.get("occurred_at") or datetime.now(UTC)) + days
             task = {
                 "Subject": f"{words(sync.event_name)}: {about}"[:255],
-                "OwnerId": owners[owner(change)],
+                "OwnerId": user,
                 "ActivityDate": due.date().isoformat(),
                 "Status": "Not Started",
                 "Priority": "Normal",
-                "Description": _description(change),
+                "Description": "\n".join(told(change))[:32_000],
                 "WhatId": accounts.get(str(row.get("customer_id"))),
                 "WhoId": contacts.get(str(row.get("contact_id"))),
             }
-            tasks.append({name: value for name, value in task.items() if value})
-        if owned:
-            written = self._write("POST", "/composite/sobjects", "Task", owned, tasks)
-            self._forget("Contact", "contact_id", owned, written)
-            self._forget("Account", "customer_id", owned, written)
-            outcomes += written
-        return outcomes
+            tasks[key] = {name: value for name, value in task.items() if value}
+        outcomes, _ = self._org.write("POST", _COLLECTION, "Task", tasks)
+        lost = [events[key][0] for key, outcome in outcomes.items() if outcome.code in LOST]
+        self.forget("contact", _of(lost, "contact_id"))
+        self.forget("customer", _of(lost, "customer_id"))
+        return list(outcomes.values())
 
-    # People
+    def _users(self, batch: Sequence[Change]) -> dict[str, str]:
+        """Active users by address."""
+        wanted = sorted({owner(change) for change in batch} - {""})
+        if not wanted:
+            return {}
+        which = ("IsActive = true", f"Email IN ({listed(wanted)})")
+        users = self._org.rows("User", "Id, Email", *which)
+        return {str(user["Email"]).lower(): str(user["Id"]) for user in users}
+
+    # People's wishes
 
     def erase(self, people: Sequence[Person]) -> list[Outcome]:
         """See Destination. Deleted contacts lie in the recycle bin for 15 days, so whatever tells
         who they were is emptied first."""
-        fields = self._fields("Contact").values()
+        fields = self._org.fields("Contact").values()
         empty: dict[str, Any] = {
             field["name"]: None
             for field in fields
             if field["updateable"] and field["nillable"] and field["type"] in _ERASED_TYPES
         }
-        return self._for_each(people, empty | {"LastName": "erased"}, deletes=True)
+        return [self._of_person(p, empty | {"LastName": "erased"}, deletes=True) for p in people]
 
     def unsubscribe(self, people: Sequence[Person]) -> list[Outcome]:
         """See Destination. The flag of every contact with the address is set."""
-        return self._for_each(people, {_OPTED_OUT: True}, deletes=False)
+        return [self._of_person(person, {_OPTED_OUT: True}) for person in people]
 
-    def _for_each(
-        self, people: Sequence[Person], change: Mapping[str, Any], *, deletes: bool
-    ) -> list[Outcome]:
-        field = self._fields("Contact").get("contactid", {})
-        also = f" OR {field['name']} = " if field.get("externalId") else ""
-        outcomes = []
-        for person in people:
-            own = f"{also}{_quoted(person.contact_id)}" if also else ""
-            found = self._rows("Contact", "Id", f"Email = {_quoted(person.email)}{own}")
-            ids = [str(contact["Id"]) for contact in found]
-            done = [Change(id_, "change", "", {}) for id_ in ids]
-            records = [{"id": id_, **change} for id_ in ids]
-            results = (
-                self._write("PATCH", "/composite/sobjects", "Contact", done, records) if ids else []
-            )
-            if deletes and ids and all(o.status == "delivered" for o in results):
-                results = [_outcome(str(r.get("id")), r) for r in self._delete(ids)]
-            bad = next((o for o in results if o.status != "delivered"), None)
-            outcomes.append(
-                Outcome(person.contact_id, bad.status, bad.code, bad.message)
-                if bad
-                else Outcome(person.contact_id, "delivered")
-            )
-        return outcomes
+    def _of_person(
+        self, person: Person, change: Mapping[str, Any], *, deletes: bool = False
+    ) -> Outcome:
+        field = self._org.external_id("Contact", "contact_id")
+        which = f"Email = {quoted(person.email)}"
+        which += f" OR {field} = {quoted(person.contact_id)}" if field else ""
+        ids = [str(contact["Id"]) for contact in self._org.rows("Contact", "Id", which)]
+        if not ids:
+            return DELIVERED.of(person.contact_id)
+        records = {id_: {"id": id_, **change} for id_ in ids}
+        written, _ = self._org.write("PATCH", _COLLECTION, "Contact", records)
+        outcome = of_person(person.contact_id, list(written.values()))
+        if deletes and outcome.is_delivered:
+            outcome = of_person(person.contact_id, list(self._org.delete(ids).values()))
+        return outcome
 
     def pull(self, since: datetime) -> Iterator[Feedback]:
         """Contacts that opted out, and addresses that bounced. Clicks stay with who mails."""
         at = as_text(since)
-        for contact in self._rows(
+        for contact in self._org.rows(
             "Contact",
             f"Id, Email, {_OPTED_OUT}, EmailBouncedDate, EmailBouncedReason, SystemModstamp",
             f"SystemModstamp >= {at}",
@@ -375,161 +296,9 @@ class Salesforce(Destination):
             if bounced := contact.get("EmailBouncedDate"):
                 yield _feedback("bounced", contact, bounced, contact.get("EmailBouncedReason"))
 
-    # The org's own names and ids
-
-    def _fields(self, object_: str) -> dict[str, dict[str, Any]]:
-        """Writable fields by plain name; a standard field wins over a custom one of the name."""
-        with self._lock:
-            if object_ not in self._described:
-                fields = self._call("GET", f"/sobjects/{object_}/describe")["fields"]
-                usable = [f for f in fields if f["createable"] or f["updateable"]]
-                customs_first = sorted(usable, key=lambda field: not field["custom"])
-                self._described[object_] = {plain(f["name"]): f for f in customs_first}
-            return self._described[object_]
-
-    def _key_field(self, sync: Sync) -> str:
-        return str(self._fields(_OBJECTS[sync.spec.object])[plain(sync.spec.key)]["name"])
-
-    def _linking(self, sync: Sync) -> set[str]:
-        """Columns that tie a contact to its account instead of filling a field."""
-        linked = sync.spec.object == "contact" and "customerid" in self._fields("Account")
-        return {"customer_id", "customer_name"} if linked else set()
-
-    def _ids(self, sync: Sync, changes: Sequence[Change]) -> dict[str, str]:
-        object_ = _OBJECTS[sync.spec.object]
-        return self._known(object_, self._key_field(sync), [c.identity for c in changes])
-
-    def _known(self, object_: str, field: str, keys: Sequence[str]) -> dict[str, str]:
-        """Salesforce's ids by our key: from the ledger, else asked for."""
-        ids = self._remembered(object_, keys)
-        asked = sorted({key for key in keys if key not in ids})
-        learned: dict[str, str] = {}
-        for start in range(0, len(asked), _ROWS):
-            some = _listed(asked[start : start + _ROWS])
-            rows = self._rows(object_, f"Id, {field}", f"{field} IN ({some})")
-            learned |= {str(row[field]): str(row["Id"]) for row in rows}
-        self.ids.remember_external_ids(self.account, object_, learned)
-        return ids | learned
-
-    def _remembered(self, object_: str, keys: Sequence[str]) -> dict[str, str]:
-        ids = self.ids.external_ids(self.account, object_, keys)
-        return {key: id_ for key, id_ in ids.items() if id_}
-
-    def _forget(
-        self, object_: str, column: str, changes: Sequence[Change], outcomes: Sequence[Outcome]
-    ) -> None:
-        """Ids that lead nowhere any more are asked for again at the next try."""
-        lost = {outcome.key for outcome in outcomes if outcome.code in _LOST}
-        keys = {_of(c, column) or c.identity for c in changes if c.key in lost}
-        self.ids.remember_external_ids(self.account, object_, dict.fromkeys(keys, ""))
-
-    def _related(self, object_: str, column: str, batch: Sequence[Change]) -> dict[str, str]:
-        keys = [str(c.payload[column]) for c in batch if c.payload.get(column)]
-        field = self._fields(object_).get(plain(column), {})
-        return self._known(object_, field["name"], keys) if keys and field.get("externalId") else {}
-
-    def _users(self, batch: Sequence[Change]) -> dict[str, str]:
-        """Active users by address."""
-        wanted = sorted({owner(change) for change in batch} - {""})
-        if not wanted:
-            return {}
-        users = self._rows("User", "Id, Email", "IsActive = true", f"Email IN ({_listed(wanted)})")
-        return {str(user["Email"]).lower(): str(user["Id"]) for user in users}
-
-    def _campaign(self, name: str) -> str:
-        """The campaign of that name, made where there is none."""
-        with self._lock:
-            if name not in self._campaigns:
-                rows = self._rows("Campaign", "Id, CreatedDate", f"Name = {_quoted(name)}")
-                for oldest in sorted(rows, key=lambda row: str(row["CreatedDate"]))[:1]:
-                    self._campaigns[name] = str(oldest["Id"])
-            if name not in self._campaigns:
-                body = {"Name": name[:80], "IsActive": True}
-                self._campaigns[name] = str(self._call("POST", "/sobjects/Campaign", body)["id"])
-            return self._campaigns[name]
-
-    # Calls
-
-    def _rows(self, object_: str, fields: str, *conditions: str) -> list[dict[str, Any]]:
-        """All pages of a query; conditions hold all together."""
-        soql = " ".join(("SELECT", fields, "FROM", object_, "WHERE", " AND ".join(conditions)))
-        page = self._call("GET", f"/query?{urlencode({'q': soql})}")
-        rows = list(page["records"])
-        while not page.get("done", True):
-            rest = str(page["nextRecordsUrl"]).partition(self._data)[2]
-            page = self._call("GET", rest)
-            rows += page["records"]
-        return rows
-
-    def _delete(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Delete by id; who is gone already counts as deleted."""
-        query = urlencode({"ids": ",".join(ids), "allOrNone": "false"})
-        results: list[dict[str, Any]] = self._call("DELETE", f"/composite/sobjects?{query}")
-        for result, id_ in zip(results, ids, strict=False):
-            result.setdefault("id", id_)
-            codes = {error["statusCode"] for error in result.get("errors", [])}
-            if codes & _LOST:
-                result["success"] = True
-        return results
-
     @property
-    def _data(self) -> str:
-        return f"/services/data/v{self.config.option('api_version', '62.0')}"
-
-    def _call(self, method: str, path: str, payload: Any = None) -> Any:
-        """One call, repeated once where the session ended meanwhile."""
-        try:
-            token = self._login.token()
-            try:
-                answer = self._exchange(method, path, payload, token)
-            except Denied as denied:
-                if denied.code != "401":
-                    raise
-                self._login.drop(token)
-                answer = self._exchange(method, path, payload, self._login.token())
-        except QuotaSpent as spent:
-            words = f"{spent} The rest is left to others: {self.config.origin}.options.daily_share."
-            pause = spent.retry_after
-            raise QuotaSpent(words, code="daily limit", retry_after=pause) from None
-        return answer.json() if answer.body else None
-
-    def _exchange(self, method: str, path: str, payload: Any, token: str) -> Answer:
-        headers = {"Authorization": f"Bearer {token}"}
-        try:
-            return self._client.request(method, self._data + path, payload, headers=headers)
-        except Refused as refused:
-            if _LOCKED in str(refused):
-                raise NotSent(str(refused), code=_LOCKED) from None
-            raise
-
-    def _learn(self, headers: Mapping[str, str], budget: RateBudget) -> None:
-        usage = re.search(r"api-usage=(\d+)/(\d+)", headers.get("Sforce-Limit-Info", ""))
-        if usage and int(usage[2]):
-            ours = int(int(usage[2]) * options.number(self.config, "daily_share", 0.9))
-            budget.learn_daily(ours, ours - int(usage[1]))
-
-    @cached_property
     def _client(self) -> HttpClient:
-        limits = self.limits("profile")
-        return HttpClient(
-            self.config.base_url,
-            self.budget,
-            secrets=[self.config.credential("client_secret")],
-            read_seconds=limits.timeout,
-            learn=self._learn,
-        )
-
-
-_SILENT = Outcome("", "unknown", "silent", "Salesforce answered without a word on this record.")
-
-
-def _outcome(key: str, result: Mapping[str, Any]) -> Outcome:
-    if result.get("success"):
-        return Outcome(key, "delivered")
-    error = next(iter(result.get("errors") or []), {"statusCode": "", "message": "No reason."})
-    code = str(error["statusCode"])
-    status: Status = "retryable" if code in _REPEATABLE else "rejected"
-    return Outcome(key, status, code, str(error["message"]))
+        return self.client({}, [self.config.credential("client_secret")], learn=self._org.learn)
 
 
 def _feedback(
@@ -541,22 +310,18 @@ def _feedback(
     return Feedback(fact, kind, str(contact["Email"]).lower(), instant, detail or "")
 
 
-def _description(change: Change) -> str:
-    lines = [
-        f"{words(name)}: {as_text(value)}"
-        for name, value in change.payload.items()
-        if name not in UNSHOWN and value is not None
-    ]
-    return "\n".join(lines)[:32_000]
+def _fields(org: Org, object_: str, row: Row) -> dict[str, Any]:
+    """A row by the org's names of fields; no opt-out is ever written from one."""
+    fields = org.fields(object_)
+    given = {plain(column): as_plain(value) for column, value in row.attributes.items()}
+    return {
+        fields[n]["name"]: v for n, v in given.items() if n in fields and n != plain(_OPTED_OUT)
+    }
 
 
-def _of(change: Change, column: str) -> str:
-    return str(change.payload.get(column) or "")
+def _text(row: Row, column: str) -> str:
+    return str(row.attributes.get(column) or "")
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def _listed(texts: Sequence[str] | Mapping[str, Any]) -> str:
-    return ", ".join(_quoted(text) for text in texts)
+def _of(changes: Iterable[Change], column: str) -> list[str]:
+    return [str(c.payload[column]) for c in changes if c.payload.get(column)]

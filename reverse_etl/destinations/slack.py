@@ -12,21 +12,16 @@ Options: ``channel`` (an id such as C0123456789); ``to`` (channel or owner; defa
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from reverse_etl.configuration import DestinationConfig
+from reverse_etl import options
 from reverse_etl.destinations.base import (
-    UNSHOWN,
     Action,
     Destination,
-    ExternalIds,
     Limits,
-    Outcome,
-    unknown_option,
+    before_sending,
 )
 from reverse_etl.errors import (
     Denied,
@@ -35,14 +30,13 @@ from reverse_etl.errors import (
     RateLimited,
     Refused,
     Unknown,
-    UserError,
 )
 from reverse_etl.http import HttpClient
-from reverse_etl.naming import owner, words
+from reverse_etl.naming import owner, told, words
+from reverse_etl.outcomes import Outcome, of_each
 from reverse_etl.planner import Change
 from reverse_etl.rate import Window
 from reverse_etl.spec import Kind, Sync
-from reverse_etl.values import as_text
 
 ROWS_A_MESSAGE = 48
 """A message holds 50 blocks, of which one is its heading."""
@@ -73,11 +67,6 @@ class Slack(Destination):
     """One workspace. A message has no dedupe field: what may have been posted is not repeated."""
 
     capabilities: ClassVar[Mapping[Kind, frozenset[Action]]] = {"trigger": frozenset({"add"})}
-
-    def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
-        super().__init__(config, ids)
-        self._lock = threading.Lock()
-        self._clients: dict[str, HttpClient] = {}
 
     def limits(self, kind: Kind) -> Limits:
         """One message a second and channel; 50 look-ups of people a minute."""
@@ -158,7 +147,8 @@ class Slack(Destination):
             place = self._user(email) if email else ""
             if not place:
                 unknown = "Slack has no member with the owner's address."
-                return [Outcome(c.key, "rejected", "users_not_found", unknown) for c in batch]
+                nobody = Outcome("", "rejected", "users_not_found", unknown)
+                return of_each(nobody, [change.key for change in batch])
         else:
             place = self._channel
         answer = self._client_of(place).request(
@@ -173,7 +163,8 @@ class Slack(Destination):
             },
         )
         posted = self._read(answer.json())
-        return [Outcome(change.key, "delivered", str(posted.get("ts", ""))) for change in batch]
+        taken = Outcome("", "delivered", str(posted.get("ts", "")))
+        return of_each(taken, [change.key for change in batch])
 
     # Words
 
@@ -200,20 +191,15 @@ class Slack(Destination):
         )
         if row.get("owner_name") and self._to == "channel":
             title += f"  ({_escaped(str(row['owner_name']))})"
-        lines = [
-            f"{words(self._label(name))}: {_escaped(as_text(value))}"
-            for name, value in row.items()
-            if name not in UNSHOWN and value is not None and self._label(name)
-        ]
-        text = "\n".join([title, *lines])
+        text = "\n".join([title, *map(_escaped, told(change, self._label))])
         return text if len(text) <= LONGEST_BLOCK else text[: LONGEST_BLOCK - 1] + "…"
 
     def _label(self, column: str) -> str:
         """A column's name without its language; empty where that is another one."""
         stem, _, ending = column.rpartition("_")
         if stem and ending in _LANGUAGES:
-            return stem if ending == self.config.option("language", "en") else ""
-        return column
+            return words(stem) if ending == self.config.option("language", "en") else ""
+        return words(column)
 
     # People and places
 
@@ -221,42 +207,31 @@ class Slack(Destination):
         """The member with this address: from the ledger, else asked for. Asking harms nobody."""
         found = self.ids.external_ids(self.account, "users", [email])
         if email not in found:
+            path = f"/users.lookupByEmail?{urlencode({'email': email})}"
             try:
-                path = f"/users.lookupByEmail?{urlencode({'email': email})}"
-                said = self._read(self._reader.request("GET", path).json())
+                with before_sending():
+                    said = self._read(self._reader.request("GET", path).json())
             except Refused as refused:
                 if refused.code != "users_not_found":
                     raise
                 return ""
-            except Unknown as unknown:
-                raise NotSent(str(unknown), code=unknown.code) from None
             found = {email: str(said["user"]["id"])}
             self.ids.remember_external_ids(self.account, "users", found)
         return found[email]
 
     @property
     def _to(self) -> str:
-        to = str(self.config.option("to", "channel"))
-        if to not in _TO:
-            raise unknown_option(self.config, "options.to", to, _TO)
-        return to
+        return options.choice(self.config, "to", "channel", _TO)
 
     @property
     def _channel(self) -> str:
-        channel = self.config.option("channel")
-        if not channel:
-            raise UserError(
-                f"{self.config.origin}.options.channel is missing. Write the channel's id, which "
-                "Slack shows at the end of the channel's details, or set to: owner."
-            )
-        return str(channel)
+        fix = (
+            "Write the channel's id, which Slack shows at the end of the channel's details, or set "
+            "to: owner."
+        )
+        return options.needed(self.config, "channel", fix)
 
     # Calls
-
-    def close(self) -> None:
-        """Close idle connections."""
-        for client in self._clients.values():
-            client.close()
 
     def _read(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
         """A 200 may still say no."""
@@ -266,25 +241,15 @@ class Slack(Destination):
         details = (answer.get("response_metadata") or {}).get("messages") or []
         raise _fault(code, " ".join([f"Slack says {code}.", *map(str, details)]))
 
-    def _client_of(self, place: str) -> HttpClient:
-        """Each channel has a pace of its own."""
-        with self._lock:
-            if place not in self._clients:
-                self._clients[place] = self._new_client(place, Window(1, 1.0))
-            return self._clients[place]
-
-    @cached_property
+    @property
     def _reader(self) -> HttpClient:
-        return self._new_client("look-ups", Window(50, 60.0))
+        return self._client_of("look-ups", 50, 60.0)
 
-    def _new_client(self, part: str, window: Window) -> HttpClient:
+    def _client_of(self, place: str, calls: int = 1, seconds: float = 1.0) -> HttpClient:
+        """Each channel has a pace of its own, whatever of it the ledger remembers."""
         token = self.config.credential("token")
-        return HttpClient(
-            self.config.base_url,
-            self.budgets.budget(super().account, part, [window], None),
-            headers={"Authorization": f"Bearer {token}"},
-            secrets=[token],
-        )
+        pace = self.budgets.budget(super().account, place, [Window(calls, seconds)], None)
+        return self.client({"Authorization": f"Bearer {token}"}, [token], part=place, pace=pace)
 
 
 def _fault(code: str, message: str) -> DestinationFault:

@@ -120,17 +120,11 @@ class Webhook(Destination):
             )
         return key
 
-    @cached_property
+    @property
     def _client(self) -> HttpClient:
-        limits = self.limits("trigger")
-        return HttpClient(
-            self.config.base_url,
-            self.budget,
-            secrets=[self.config.credential("secret")],
-            read_seconds=limits.timeout,
-            public_only=self.config.is_production
-            and self.config.option("allow_private_addresses") is not True,
-        )
+        may_be_private = self.config.option("allow_private_addresses") is True
+        public_only = self.config.is_production and not may_be_private
+        return self.client({}, [self.config.credential("secret")], public_only=public_only)
 
 
 def sign(key: bytes, webhook_id: str, timestamp: str, body: bytes) -> str:

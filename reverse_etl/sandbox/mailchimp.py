@@ -8,40 +8,27 @@ subscribed through the API.
 
 import base64
 import binascii
-import hashlib
 import hmac
-import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from starlette.requests import Request
 
+from reverse_etl.sandbox.mailchimp_contract import (
+    ADDRESS,
+    MEMBER_FIELDS,
+    STATUSES,
+    error,
+    hash_of,
+    problem,
+    shown,
+    unfit,
+)
 from reverse_etl.sandbox.tool import Answer, Call, Handler, Reason, Refusal, Tool
 from reverse_etl.sandbox.vendor import Context
 
-STATUSES = frozenset({"subscribed", "unsubscribed", "cleaned", "pending", "transactional"})
-_ADDRESS = re.compile(r"[^\s@\"]+@[^\s@]+\.[^\s@]+")
 _MOVES = (("members_to_add", "members_added"), ("members_to_remove", "members_removed"))
 _KNOWN_LISTS = ("new_members", "updated_members")
-_MEMBER_FIELDS = frozenset(
-    {
-        "email_address",
-        "email_type",
-        "status",
-        "status_if_new",
-        "merge_fields",
-        "interests",
-        "language",
-        "vip",
-        "location",
-        "marketing_permissions",
-        "ip_signup",
-        "timestamp_signup",
-        "ip_opt",
-        "timestamp_opt",
-        "tags",
-    }
-)
 
 
 class Mailchimp(Tool):
@@ -111,19 +98,19 @@ class Mailchimp(Tool):
         found: dict[str, list[Any]] = {"new_members": [], "updated_members": [], "errors": []}
         seen: set[str] = set()
         for item in members:
-            address = str(self._object(item, _MEMBER_FIELDS).get("email_address", ""))
+            address = str(self._object(item, MEMBER_FIELDS).get("email_address", ""))
             if address.lower() in seen:
                 if not call.flag("skip_duplicate_check"):
-                    found["errors"].append(_error(address, "Duplicate in the request."))
+                    found["errors"].append(error(address, "Duplicate in the request."))
                 continue
             seen.add(address.lower())
-            held = self._held(_hash(address))
+            held = self._held(hash_of(address))
             is_there = held is not None and held[1]["status"] != "archived"
             if is_there and not update:
                 words = f"{address} is already a list member, do you want to update?"
-                found["errors"].append(_error(address, words, "ERROR_CONTACT_EXISTS"))
+                found["errors"].append(error(address, words, "ERROR_CONTACT_EXISTS"))
             elif objection := self._objection(item, held):
-                found["errors"].append(_error(address, objection))
+                found["errors"].append(error(address, objection))
             else:
                 kind = _KNOWN_LISTS[is_there]
                 found[kind].append(self._write(item, held, call.now))
@@ -136,7 +123,7 @@ class Mailchimp(Tool):
 
     def _put(self, call: Call) -> Answer:
         self._known_audience(call)
-        item = self._object(call.body, _MEMBER_FIELDS)
+        item = self._object(call.body, MEMBER_FIELDS)
         held = self._held(call.path["hash"])
         if held is None and not item.get("status_if_new"):
             raise self.breach("status_if_new is required for a new member", "shape")
@@ -150,9 +137,9 @@ class Mailchimp(Tool):
 
     def _patch(self, call: Call) -> Answer:
         held = self._member(call)
-        item = self._object(call.body, _MEMBER_FIELDS)
+        item = self._object(call.body, MEMBER_FIELDS)
         address = item.get("email_address", held[1]["email_address"])
-        other = self._held(_hash(address))
+        other = self._held(hash_of(address))
         if other is not None and other[0] != held[0]:
             raise Refusal(problem(400, "Member Exists", f"{address} is already a list member."))
         if words := self._objection({"email_address": address, **item}, held):
@@ -164,12 +151,12 @@ class Mailchimp(Tool):
     ) -> str | None:
         """Why a member cannot be written like this."""
         address, status = str(item.get("email_address", "")), item.get("status")
-        if not _ADDRESS.fullmatch(address):
+        if not ADDRESS.fullmatch(address):
             return f"{address} looks fake or invalid, please enter a real email address."
         if self.store.number(
             "select count(*) from opt_outs where vendor = 'mailchimp' and address = ?"
             " and reason = 'erased'",
-            (_hash(address),),
+            (hash_of(address),),
         ):
             return f"{address} was permanently deleted and cannot be re-imported."
         if status is not None and status not in STATUSES:
@@ -182,7 +169,7 @@ class Mailchimp(Tool):
         for tag, value in item.get("merge_fields", {}).items():
             if tag not in self._merge:
                 return f"merge_fields.{tag}: this merge field does not exist."
-            if words := _unfit(str(self._merge[tag].get("type", "text")), value):
+            if words := unfit(str(self._merge[tag].get("type", "text")), value):
                 return f"merge_fields.{tag}: {words}"
         return None
 
@@ -196,15 +183,15 @@ class Mailchimp(Tool):
         after |= {
             "merge_fields": before["merge_fields"] | item.get("merge_fields", {}),
             "status": status,
-            "id": _hash(address),
+            "id": hash_of(address),
             "last_changed": now.replace(".000", ""),
             "opted_out": before["opted_out"] or status == "unsubscribed",
         }
         if status == "subscribed" and before.get("status") == "unsubscribed":
             after["resubscribed"] = True  # allowed, and just what a careful client never does
-        unique = {"hash": _hash(address)}
+        unique = {"hash": hash_of(address)}
         self.records.put("contacts", after, now, unique=unique, record_id=held[0] if held else None)
-        return _shown(after)
+        return shown(after)
 
     def _archive(self, call: Call) -> Answer:
         record_id, member = self._member(call)
@@ -266,7 +253,7 @@ class Mailchimp(Tool):
         if step not in self._journeys:
             raise Refusal(problem(404, "Resource Not Found", "There is no such journey step."))
         address = self._object(call.body, {"email_address"}).get("email_address", "")
-        held = self._held(_hash(str(address)))
+        held = self._held(hash_of(str(address)))
         if held is None or held[1]["status"] == "archived":
             raise Refusal(problem(404, "Resource Not Found", "The contact is not in the audience."))
         self.records.log_event(f"journey {step}", held[0], call.now, call.now, {})
@@ -289,15 +276,12 @@ class Mailchimp(Tool):
         segment = self._segment(call)
         body = self._object(call.body, {"members_to_add", "members_to_remove"})
         parts: dict[str, list[Any]] = {"members_added": [], "members_removed": []}
-        for key, done in (
-            ("members_to_add", "members_added"),
-            ("members_to_remove", "members_removed"),
-        ):
+        for key, done in _MOVES:
             addresses = body.get(key, [])
             if not isinstance(addresses, list) or len(addresses) > 500:
                 raise self.breach(f"{key}: at most 500 addresses", "batch size")
             for address in addresses:
-                held = self._held(_hash(address))
+                held = self._held(hash_of(address))
                 if held is None or held[1]["status"] == "archived":
                     continue  # ignored, as documented
                 moved = (
@@ -306,7 +290,7 @@ class Mailchimp(Tool):
                     else self.records.leave(segment, held[0])
                 )
                 if moved:
-                    parts[done].append(_shown(held[1]))
+                    parts[done].append(shown(held[1]))
         totals = {
             "errors": [],
             "total_added": len(parts["members_added"]),
@@ -322,14 +306,14 @@ class Mailchimp(Tool):
         return Answer(200, {"segments": call.page(found), "total_items": len(found)})
 
     def _show_segment(self, call: Call) -> Answer:
-        shown = {"subscribed", "pending"}
+        wanted = {"subscribed", "pending"}
         for status in ("cleaned", "transactional", "unsubscribed"):
             if call.flag(f"include_{status}"):
-                shown.add(status)
+                wanted.add(status)
         held = [
             self.records.by_id("contacts", m) for m in self.records.members(self._segment(call))
         ]
-        found = [_shown(member) for member in held if member and member["status"] in shown]
+        found = [shown(member) for member in held if member and member["status"] in wanted]
         return Answer(200, {"members": call.page(found), "total_items": len(found)})
 
     # Reading
@@ -350,14 +334,14 @@ class Mailchimp(Tool):
         self._known_audience(call)
         status, since = call.first("status"), call.first("since_last_changed")
         found = [
-            _shown(member)
+            shown(member)
             for _, member in self.records.all("contacts")
             if (not status or member["status"] == status) and member["last_changed"] >= since[:19]
         ]
         return Answer(200, {"members": call.page(found), "total_items": len(found)})
 
     def _show(self, call: Call) -> Answer:
-        return Answer(200, _shown(self._member(call)[1]))
+        return Answer(200, shown(self._member(call)[1]))
 
     def _abuse(self, call: Call) -> Answer:
         found = [of | {"id": number} for number, of in self.records.all("abuse_reports")]
@@ -411,39 +395,6 @@ class Mailchimp(Tool):
         if not isinstance(body, dict) or not set(body) <= set(known):
             raise self.breach("The resource has other fields than documented.", "shape")
         return body
-
-
-def problem(status: int, title: str, detail: str) -> Answer:
-    """An error as RFC 7807 shapes it."""
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return Answer(status, body | {"instance": "sandbox"})
-
-
-def _error(address: str, words: str, code: str = "ERROR_GENERIC") -> dict[str, str]:
-    return {"email_address": address, "error": words, "error_code": code, "field": ""}
-
-
-def _unfit(kind: str, value: Any) -> str | None:
-    """Why a merge field does not take a value; an empty one is always taken."""
-    if value == "":
-        return None
-    if kind == "number":
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        text = isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value)
-        return None if is_number or text else "This value should be a number."
-    if kind == "date":
-        is_day = isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value[:10])
-        return None if is_day else "This value should be a date."
-    return "At most 255 characters." if isinstance(value, str) and len(value) > 255 else None
-
-
-def _hash(address: str) -> str:
-    return hashlib.md5(address.lower().encode(), usedforsecurity=False).hexdigest()
-
-
-def _shown(member: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("id", "email_address", "status", "merge_fields", "language", "last_changed")
-    return {name: member.get(name) for name in names}
 
 
 VENDOR = Mailchimp

@@ -6,17 +6,18 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import orjson
-
+from reverse_etl.sandbox.records import Records
 from reverse_etl.sandbox.store import Store
 
 
 class People:
-    """Records of one vendor. Writers are given the connection of their transaction."""
+    """One vendor's records of one kind. Writers are given the connection of their transaction, and
+    whoever comes last has the value of an identifier."""
 
     def __init__(self, store: Store, vendor: str, kind: str = "people") -> None:
-        self._store = store
+        self._store, self._kind = store, kind
         self._of = (vendor, kind)
+        self._records = Records(vendor, store)
 
     def found(self, identifier: str, values: Iterable[str]) -> dict[str, int]:
         """Record ids by the value of an identifier, for those there are."""
@@ -28,9 +29,9 @@ class People:
         return {value: int(some[0][0]) for value, some in rows.items() if some}
 
     def attributes(self, record_id: int) -> dict[str, Any]:
-        """What is known of a person."""
-        [row] = self._store.rows("select properties from records where id = ?", (record_id,))
-        known: dict[str, Any] = orjson.loads(row[0])
+        """What is known of a person who is there."""
+        known = self._records.by_id(self._kind, record_id)
+        assert known is not None
         return known
 
     def identifier(self, record_id: int, name: str) -> str | None:
@@ -43,13 +44,11 @@ class People:
 
     def has(self, record_id: int) -> bool:
         """Whether there is such a record."""
-        sql = "select 1 from records where vendor = ? and object = ? and id = ?"
-        return bool(self._store.rows(sql, (*self._of, record_id)))
+        return self._records.by_id(self._kind, record_id) is not None
 
     def all(self) -> list[int]:
         """Every record, oldest first."""
-        sql = "select id from records where vendor = ? and object = ? order by id"
-        return [int(row[0]) for row in self._store.rows(sql, self._of)]
+        return [record_id for record_id, _ in self._records.all(self._kind)]
 
     def put(
         self,
@@ -60,37 +59,21 @@ class People:
         now: str,
     ) -> int:
         """Write a person, new where record_id is None. Identifiers replace those of their name."""
-        packed = orjson.dumps(dict(attributes)).decode()
-        if record_id is None:
-            made = db.execute(
-                "insert into records(vendor, object, properties, created_at, updated_at)"
-                " values (?, ?, ?, ?, ?)",
-                (*self._of, packed, now, now),
-            )
-            record_id = int(made.lastrowid or 0)
-        else:
-            db.execute(
-                "update records set properties = ?, updated_at = ? where id = ?",
-                (packed, now, record_id),
-            )
+        number = self._records.save(db, self._kind, attributes, now, record_id)
         for name, value in identifiers.items():
             db.execute(
-                "delete from unique_values where record_id = ? and property = ?", (record_id, name)
+                "delete from unique_values where record_id = ? and property = ?", (number, name)
             )
             db.execute(
                 "insert into unique_values values (?, ?, ?, ?, ?)",
-                (*self._of, name, value, record_id),
+                (*self._of, name, value, number),
             )
-        return record_id
+        return number
 
     def remove(self, db: sqlite3.Connection, record_id: int) -> None:
         """Forget a person and their memberships."""
-        db.execute("delete from records where id = ?", (record_id,))
-        db.execute("delete from unique_values where record_id = ?", (record_id,))
-        db.execute("delete from memberships where record_id = ?", (record_id,))
+        self._records.remove(db, record_id)
 
     def count(self) -> int:
         """How many there are."""
-        return self._store.number(
-            "select count(*) from records where vendor = ? and object = ?", self._of
-        )
+        return self._records.number(self._kind)

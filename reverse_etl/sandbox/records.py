@@ -1,5 +1,6 @@
 """What a vendor keeps: records found by id or by a unique value, lists of them, events."""
 
+import sqlite3
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -55,33 +56,49 @@ class Records:
         record_id: int | None = None,
     ) -> int:
         """Write a record, a new one without `record_id`; the first holder keeps a unique value."""
-        packed = orjson.dumps(properties).decode()
         with self._store.transaction() as db:
-            if record_id is None:
-                record_id = db.execute(
-                    "insert into records(vendor, object, properties, created_at, updated_at)"
-                    " values (?, ?, ?, ?, ?)",
-                    (self._vendor, object_, packed, now, now),
-                ).lastrowid
-                assert record_id is not None
-            else:
-                db.execute(
-                    "update records set properties = ?, updated_at = ? where id = ?",
-                    (packed, now, record_id),
-                )
-                db.execute("delete from unique_values where record_id = ?", (record_id,))
+            number = self.save(db, object_, properties, now, record_id)
+            db.execute("delete from unique_values where record_id = ?", (number,))
             db.executemany(
                 "insert or ignore into unique_values values (?, ?, ?, ?, ?)",
-                [(self._vendor, object_, name, v, record_id) for name, v in unique.items()],
+                [(self._vendor, object_, name, v, number) for name, v in unique.items()],
             )
-        return record_id
+        return number
+
+    def save(
+        self,
+        db: sqlite3.Connection,
+        object_: str,
+        properties: Mapping[str, Any],
+        now: str,
+        record_id: int | None = None,
+    ) -> int:
+        """Write what is known of a record, a new one without `record_id`, in a transaction."""
+        packed = orjson.dumps(dict(properties)).decode()
+        if record_id is not None:
+            db.execute(
+                "update records set properties = ?, updated_at = ? where id = ?",
+                (packed, now, record_id),
+            )
+            return record_id
+        made = db.execute(
+            "insert into records(vendor, object, properties, created_at, updated_at)"
+            " values (?, ?, ?, ?, ?)",
+            (self._vendor, object_, packed, now, now),
+        ).lastrowid
+        assert made is not None
+        return made
 
     def delete(self, record_id: int) -> None:
         """Remove a record and its memberships."""
         with self._store.transaction() as db:
-            db.execute("delete from records where id = ?", (record_id,))
-            db.execute("delete from unique_values where record_id = ?", (record_id,))
-            db.execute("delete from memberships where record_id = ?", (record_id,))
+            self.remove(db, record_id)
+
+    def remove(self, db: sqlite3.Connection, record_id: int) -> None:
+        """As `delete`, in a transaction."""
+        db.execute("delete from records where id = ?", (record_id,))
+        db.execute("delete from unique_values where record_id = ?", (record_id,))
+        db.execute("delete from memberships where record_id = ?", (record_id,))
 
     # Lists of them
 
