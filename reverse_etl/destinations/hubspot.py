@@ -16,9 +16,11 @@ from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
 from reverse_etl import options
+from reverse_etl.configuration import DestinationConfig
 from reverse_etl.database import in_pieces
 from reverse_etl.destinations.base import (
     Action,
+    ExternalIds,
     Feedback,
     Limits,
     Person,
@@ -27,7 +29,7 @@ from reverse_etl.errors import Refused, Unknown
 from reverse_etl.http import HttpClient
 from reverse_etl.naming import ROUTING, properties, totals
 from reverse_etl.outcomes import DELIVERED, Outcome, Status, of_each, silent
-from reverse_etl.paging import pages
+from reverse_etl.paging import by_offset, pages
 from reverse_etl.people_tool import EVERYBODY, PeopleTool, Row, lacking
 from reverse_etl.planner import Change
 from reverse_etl.rate import RateBudget, Window
@@ -47,6 +49,7 @@ _CALLS = {
 _ROWS: dict[Kind, int] = {"profile": 100, "segment": 1_000, "trigger": 500}
 _RECORDS_A_CALL = 100
 _SEARCHED = 200
+_LISTED = 500
 _BOUNCED = "hs_email_hard_bounce_reason_enum"
 _REPEATABLE_CATEGORIES = frozenset({"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE"})
 _LIMIT_HEADERS = tuple(
@@ -69,6 +72,10 @@ class HubSpot(PeopleTool):
     takes: ClassVar[Mapping[Kind, frozenset[str]]] = dict.fromkeys(_ROWS, EVERYBODY)
     words = ({"contact": "contacts", "customer": "companies"}, "lists", "events")
     documented: ClassVar[Mapping[str, Sequence[tuple[int, float]]]] = {"search": [(5, 1)]}
+
+    def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
+        super().__init__(config, ids)
+        self._listed: dict[str, dict[str, Mapping[str, str]]] = {}
 
     def limits(self, kind: Kind) -> Limits:
         """100 records, 500 events or (our choice) 1,000 members a call; calls in 10 s and a day
@@ -188,21 +195,48 @@ class HubSpot(PeopleTool):
         return of_each(DELIVERED, rows)
 
     def find_list(self, object_: str, name: str) -> str | None:
-        """See PeopleTool. Raises Refused for a list that fills itself."""
-        path = f"/crm/lists/{VERSION}/object-type-id/{_TYPE_IDS[object_]}/name/"
-        answer = self._client.found("GET", path + quote(name, safe=""))
-        if answer is None:
-            return None
-        found = answer.json()["list"]
-        if found["processingType"] == "DYNAMIC":
-            raise Refused(f"List {name!r} fills itself (DYNAMIC); rename one of the two.")
-        return str(found["listId"])
+        """See PeopleTool. All lists are asked for once; a name asked for again is looked up alone.
+        Raises Refused for a list that fills itself."""
+        if object_ not in self._listed:
+            self._listed[object_] = self._lists_of(object_)
+        return self._fillable(self._listed[object_].pop(name, None))
 
     def make_list(self, object_: str, name: str) -> str:
-        """See PeopleTool."""
+        """See PeopleTool. One that stands there in spite of the listing is taken."""
         body = {"name": name, "objectTypeId": _TYPE_IDS[object_], "processingType": "MANUAL"}
-        made = self._client.request("POST", f"/crm/lists/{VERSION}", body).json()
+        try:
+            made = self._client.request("POST", f"/crm/lists/{VERSION}", body).json()
+        except Refused:
+            path = f"/crm/lists/{VERSION}/object-type-id/{_TYPE_IDS[object_]}/name/"
+            answer = self._client.found("GET", path + quote(name, safe=""))
+            if answer is None or (own := self._fillable(answer.json()["list"])) is None:
+                raise
+            return own
         return str(made["list"]["listId"])
+
+    def _lists_of(self, object_: str) -> dict[str, Mapping[str, str]]:
+        def ask(offset: int) -> list[dict[str, str]]:
+            body = {
+                "objectTypeId": _TYPE_IDS[object_],
+                "listIds": [],
+                "processingTypes": [],
+                "additionalProperties": [],
+                "offset": offset,
+                "count": _LISTED,
+            }
+            answer = self._client.request("POST", f"/crm/lists/{VERSION}/search", body)
+            found: list[dict[str, str]] = answer.json()["lists"]
+            return found
+
+        return {found["name"]: found for found in by_offset(ask, _LISTED)}
+
+    def _fillable(self, found: Mapping[str, str] | None) -> str | None:
+        if found is None:
+            return None
+        if found["processingType"] == "DYNAMIC":
+            name = found["name"]
+            raise Refused(f"List {name!r} fills itself (DYNAMIC); rename one of the two.")
+        return str(found["listId"])
 
     def change_members(
         self, list_id: str, joining: Sequence[str], leaving: Sequence[str]
