@@ -7,6 +7,7 @@ import dagster as dg
 from orchestration.automation import baseline, daily, everything
 from orchestration.checks import health_checks
 from orchestration.deliveries import delivery_assets
+from orchestration.feedback import feedback_pulled
 from orchestration.progress import steps
 from orchestration.project import load_project
 from orchestration.syncs import sync_assets
@@ -20,6 +21,7 @@ def defs() -> dg.Definitions:
     return dg.Definitions(
         assets=[
             *raw_assets(project),
+            feedback_pulled,
             *delivery_assets(project),
             model_assets(project),
             *sync_assets(project),

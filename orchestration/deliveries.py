@@ -12,6 +12,7 @@ import dagster as dg
 import duckdb
 import pyarrow as pa
 
+from orchestration.feedback import PULLED
 from orchestration.project import Project
 from orchestration.warehouse import settings_of
 from reverse_etl.ledger import Ledger
@@ -27,6 +28,7 @@ class Export:
     table: str
     read: Callable[[Ledger], pa.Table]
     description: str
+    after: tuple[dg.AssetKey, ...] = ()
 
 
 EXPORTS = (
@@ -39,6 +41,7 @@ EXPORTS = (
         "feedback",
         lambda ledger: ledger.feedback.kept(),
         "Opt-outs, bounces, complaints and clicks that tools and mails told, from the ledger.",
+        (PULLED,),
     ),
 )
 
@@ -56,6 +59,7 @@ def delivery_assets(project: Project) -> list[dg.AssetsDefinition]:
 def _asset(exported: Export, schema: str) -> dg.AssetsDefinition:
     @dg.asset(
         key=dg.AssetKey([SOURCE, exported.table]),
+        deps=exported.after,
         group_name="raw",
         kinds={"duckdb"},
         pool="warehouse",

@@ -194,6 +194,16 @@ def test_dagster_knows_the_rows_of_each_table_and_the_outcome_of_each_sync(
     assert raw.metadata["dagster/row_count"].value > rows
 
 
+def test_the_tools_were_asked_what_they_know_of_people(
+    demo: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(demo.project.root)
+    with dg.DagsterInstance.from_config(str(demo.project.root)) as instance:
+        told = latest(instance, "feedback", "pulled").metadata
+    kept = demo.project.query("select count(*) from raw_activation.feedback")
+    assert told["new"].value == kept[0][0]
+
+
 def latest(instance: dg.DagsterInstance, *path: str) -> dg.AssetMaterialization:
     event = instance.get_latest_materialization_event(dg.AssetKey(path))
     assert event is not None
