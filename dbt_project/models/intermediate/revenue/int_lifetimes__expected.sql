@@ -68,7 +68,9 @@ windowed as (
     inner join exposed
         on
             exposed.month < months.month
-            and exposed.month >= cast({{ dbt.dateadd('month', '-1 * cast(' ~ threshold('ltv_window_months') ~ ' as integer)', 'months.month') }} as date)
+            and exposed.month >= cast(
+                {{ dbt.dateadd('month', '-1 * cast(' ~ threshold('ltv_window_months') ~ ' as integer)', 'months.month') }} as date
+            )
     group by
         months.month,
         exposed.plan_name
