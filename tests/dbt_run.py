@@ -1,0 +1,73 @@
+"""dbt in the process of the tests: to start it anew for each run would take longer than the run."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.cli.main import dbtRunner
+from dbt.contracts.graph.manifest import Manifest
+from dbt.parser.manifest import extended_mashumuro_decoder
+
+from tests.conftest import ROOT
+
+LAST_DAY = "2026-10-28"
+PROJECT = ROOT / "dbt_project"
+
+
+def run_dbt(
+    project: Path,
+    warehouse: Path,
+    *arguments: str,
+    day: str = LAST_DAY,
+    target: Path | None = None,
+    manifest: Manifest | None = None,
+) -> Any:
+    """Run dbt on the project in a folder, on a day; its result. It must end well.
+
+    ``target``: where it writes what it reads and compiles, by default into the project.
+    ``manifest``: what it would read of the project, which it then does not.
+    """
+    folders = ("--project-dir", str(project), "--profiles-dir", str(project))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("WAREHOUSE_PATH", str(warehouse))
+        environment.setenv("AS_OF_DATE", day)
+        # a line for each statement, for nobody
+        environment.setenv("DBT_LOG_LEVEL_FILE", "none")
+        environment.delenv("DBT_TARGET_PATH", raising=False)
+        if target:
+            environment.setenv("DBT_TARGET_PATH", str(target))
+        try:
+            done = dbtRunner(manifest).invoke([arguments[0], "--quiet", *folders, *arguments[1:]])
+        finally:
+            # the profile keeps the file open until its process ends
+            DuckDBConnectionManager.close_all_connections()
+    told = [result.message for result in getattr(done.result, "results", [])]
+    assert done.success, (done.exception, told)
+    return done.result
+
+
+def this_project() -> Manifest:
+    """What dbt reads of the project, without variables; of one run's own, which writes into it."""
+    manifest = Manifest.from_msgpack(_read()[0], decoder=extended_mashumuro_decoder)
+    manifest.build_flat_graph()
+    return manifest
+
+
+def this_project_as_json() -> str:
+    """The same as the file that dbt leaves for others."""
+    return _read()[1]
+
+
+@cache
+def _read() -> tuple[bytes, str]:
+    """The project is read once: that takes ten seconds, and to unpack it less than one."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        run_dbt(PROJECT, folder / "warehouse.duckdb", "parse", target=folder)
+        packed, text = folder / "partial_parse.msgpack", folder / "manifest.json"
+        return packed.read_bytes(), text.read_text()
