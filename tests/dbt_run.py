@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,23 +52,36 @@ def run_dbt(
     return done.result
 
 
+@dataclass(frozen=True)
+class Parsed:
+    """What dbt read of a project: packed as it keeps it, and as the file that it leaves others."""
+
+    packed: bytes
+    text: str
+
+    def manifest(self) -> Manifest:
+        """For one run, which writes into it."""
+        manifest = Manifest.from_msgpack(self.packed, decoder=extended_mashumuro_decoder)
+        manifest.build_flat_graph()
+        return manifest
+
+
+@cache
+def parsed(project: Path, *arguments: str) -> Parsed:
+    """Read once for all runs with these variables: that takes seconds, and to unpack it less than
+    one. Their warehouses must be called warehouse.duckdb, since relations bear the file's name."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        run_dbt(project, folder / "warehouse.duckdb", "parse", *arguments, target=folder)
+        packed, text = folder / "partial_parse.msgpack", folder / "manifest.json"
+        return Parsed(packed.read_bytes(), text.read_text())
+
+
 def this_project() -> Manifest:
-    """What dbt reads of the project, without variables; of one run's own, which writes into it."""
-    manifest = Manifest.from_msgpack(_read()[0], decoder=extended_mashumuro_decoder)
-    manifest.build_flat_graph()
-    return manifest
+    """What dbt reads of the project as it is."""
+    return parsed(PROJECT).manifest()
 
 
 def this_project_as_json() -> str:
     """The same as the file that dbt leaves for others."""
-    return _read()[1]
-
-
-@cache
-def _read() -> tuple[bytes, str]:
-    """The project is read once: that takes ten seconds, and to unpack it less than one."""
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        run_dbt(PROJECT, folder / "warehouse.duckdb", "parse", target=folder)
-        packed, text = folder / "partial_parse.msgpack", folder / "manifest.json"
-        return packed.read_bytes(), text.read_text()
+    return parsed(PROJECT).text

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from tests.conftest import ROOT
-from tests.dbt_run import LAST_DAY, run_dbt
+from tests.dbt_run import LAST_DAY, parsed, run_dbt
 from tests.raw_shapes import Row
 
 SOURCES = ("stripe", "zendesk", "segment", "posthog", "hubspot")
@@ -37,7 +37,9 @@ class Staging:
     def warehouse(self) -> Path:
         """A file for the next run."""
         self.runs += 1
-        return self.root / f"run_{self.runs}.duckdb"
+        folder = self.root / f"run_{self.runs}"
+        folder.mkdir()
+        return folder / "warehouse.duckdb"
 
     def built(self, warehouse: Path, loader: str = "fivetran") -> dict[str, list[Row]]:
         """What is staged of Stripe and Zendesk, by model, in an order that is always the same."""
@@ -55,11 +57,12 @@ class Staging:
             }
             for name in SOURCES
         }
-        variables = json.dumps({"sources": sources})
+        variables = ("--vars", json.dumps({"sources": sources}))
         chosen = ("--select", "staging.stripe", "staging.zendesk", "resource_type:snapshot")
-        run_dbt(
-            self.root / "dbt_project", warehouse, command, *chosen, "--vars", variables, day=day
-        )
+        project = self.root / "dbt_project"
+        manifest = parsed(project, *variables).manifest()
+        arguments = (command, *chosen, *variables)
+        run_dbt(project, warehouse, *arguments, day=day, manifest=manifest)
 
 
 def staged(warehouse: Path, models: Iterable[str]) -> dict[str, list[Row]]:
