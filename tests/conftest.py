@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -26,6 +27,23 @@ COPIED = (
     "destinations.yml",
     "pyproject.toml",
 )
+
+
+SHARED = "SHARED_BY_TESTS"
+"""Names a folder that all processes of one run of the tests share."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The first process makes the shared folder; the others inherit its name."""
+    if SHARED not in os.environ:
+        folder = TemporaryDirectory()
+        os.environ[SHARED] = folder.name
+
+        def removed() -> None:
+            del os.environ[SHARED]
+            folder.cleanup()
+
+        config.add_cleanup(removed)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 from dbt.parser.manifest import extended_mashumuro_decoder
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHARED
 
 LAST_DAY = "2026-10-28"
 PROJECT = ROOT / "dbt_project"
@@ -68,13 +70,18 @@ class Parsed:
 
 @cache
 def parsed(project: Path, *arguments: str) -> Parsed:
-    """Read once for all runs with these variables: that takes seconds, and to unpack it less than
-    one. Their warehouses must be called warehouse.duckdb, since relations bear the file's name."""
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        run_dbt(project, folder / "warehouse.duckdb", "parse", *arguments, target=folder)
-        packed, text = folder / "partial_parse.msgpack", folder / "manifest.json"
-        return Parsed(packed.read_bytes(), text.read_text())
+    """Read once for all runs with these variables, whichever process of the tests they are in: that
+    takes ten seconds, and to unpack it less than one. Their warehouses must be called
+    warehouse.duckdb, since relations bear the file's name."""
+    name = hashlib.sha256(repr((project, arguments)).encode()).hexdigest()
+    folder = Path(os.environ[SHARED], name)
+    folder.mkdir(exist_ok=True)
+    packed, text = folder / "partial_parse.msgpack", folder / "manifest.json"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not text.is_file():
+            run_dbt(project, folder / "warehouse.duckdb", "parse", *arguments, target=folder)
+    return Parsed(packed.read_bytes(), text.read_text())
 
 
 def this_project() -> Manifest:
