@@ -29,6 +29,12 @@ COPIED = (
 )
 
 
+LONGEST = (
+    *("demo", "health_history", "destination_contract", "people_tools", "dirty_data"),
+    *("sources_switched_off", "foreign_raw_data", "revenue", "mistakes", "loaders", "decisions"),
+    *("dbt_project", "checks", "new_trigger", "cli", "security", "triggers", "engine", "rules"),
+)
+"""The files that take longest, longest first: whichever comes last, one worker waits for it."""
 SHARED = "SHARED_BY_TESTS"
 """Names a folder that all processes of one run of the tests share."""
 
@@ -44,6 +50,12 @@ def pytest_configure(config: pytest.Config) -> None:
             folder.cleanup()
 
         config.add_cleanup(removed)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, the others as they were."""
+    rank = {f"test_{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @dataclass(frozen=True)
