@@ -29,10 +29,10 @@ ui: $(READY) ## open Dagster on http://127.0.0.1:3000 (and the sandbox beside it
 	@PYTHONWARNINGS=ignore $(BIN)/dagster dev --module-name orchestration.definitions --host 127.0.0.1 --port 3000
 
 test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: $(READY) ## run the tests, the slow ones too
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(READY) ## measure what one more day costs, and what planning and pushing cost beside floors
 	@$(BIN)/python -m benchmarks.daily_run

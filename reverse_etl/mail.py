@@ -61,12 +61,13 @@ class Letters:
         # The same file twice: values are escaped in html, and stand as they are in plain text.
         self._plain = Environment(loader=loader, undefined=StrictUndefined)  # noqa: S701
         self._html = Environment(loader=loader, undefined=StrictUndefined, autoescape=True)
+        self._templates = frozenset(loader.list_templates())
 
     def language(self, template: str, wanted: str | None) -> str:
         """The language a mail is written in: the wanted one, its main part, or English."""
         tag = (wanted or FALLBACK).replace("_", "-").lower()
         for language in (tag, tag.partition("-")[0], FALLBACK):
-            if f"{template}.{language}.j2" in self._plain.list_templates():
+            if f"{template}.{language}.j2" in self._templates:
                 return language
         raise Undeliverable(
             f"There is no template {template}.{FALLBACK}.j2 in reverse_etl/templates."

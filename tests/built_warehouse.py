@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from tests.conftest import ROOT
+from tests.dbt_run import PROJECT, run_dbt, this_project
 
 HEALTH = ("+customer_health", "+customer_journey")
 
@@ -22,8 +20,7 @@ class BuiltWarehouse:
 
     folder: Path
     raw: Path = ROOT / "seeds/raw"
-    project: Path = ROOT / "dbt_project"
-    variables: dict[str, Any] = field(default_factory=dict)
+    project: Path = PROJECT
 
     @property
     def file(self) -> Path:
@@ -45,29 +42,20 @@ class BuiltWarehouse:
         """``dbt build`` of these models (default: all), without tests."""
         chosen = ["--select", *select] if select else []
         left_out = ["--exclude", *exclude] if exclude else []
-        finished = subprocess.run(
-            [
-                str(Path(sys.executable).parent / "dbt"),
-                *("--quiet", "build", *chosen, *left_out),
-                *("--exclude-resource-type", "test", "unit_test"),
-                *("--project-dir", str(self.project), "--profiles-dir", str(self.project)),
-                *("--vars", str(self.variables)),
-            ],
-            env=self.environment(day),
-            cwd=self.project,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert finished.returncode == 0, finished.stdout + finished.stderr
+        tests = ("--exclude-resource-type", "test", "unit_test")
+        self.dbt(day, "build", *chosen, *left_out, *tests)
 
-    def environment(self, day: str) -> dict[str, str]:
-        """The environment in which dbt builds this warehouse for a day."""
-        return dict(os.environ) | {
-            "WAREHOUSE_PATH": str(self.file),
-            "AS_OF_DATE": day,
-            "DBT_TARGET_PATH": str(self.folder / "target"),
-        }
+    def dbt(self, day: str, *arguments: str) -> None:
+        """Any command of dbt on this warehouse for a day; it must end well."""
+        known = this_project() if self.project == PROJECT else None
+        run_dbt(
+            self.project,
+            self.file,
+            *arguments,
+            day=day,
+            target=self.folder / "target",
+            manifest=known,
+        )
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of a query, or the change it makes."""

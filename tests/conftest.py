@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -26,6 +27,35 @@ COPIED = (
     "destinations.yml",
     "pyproject.toml",
 )
+
+
+LONGEST = (
+    *("demo", "health_history", "destination_contract", "people_tools", "dirty_data"),
+    *("sources_switched_off", "foreign_raw_data", "revenue", "mistakes", "loaders", "decisions"),
+    *("dbt_project", "checks", "new_trigger", "cli", "security", "triggers", "engine", "rules"),
+)
+"""The files that take longest, longest first: whichever comes last, one worker waits for it."""
+SHARED = "SHARED_BY_TESTS"
+"""Names a folder that all processes of one run of the tests share."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The first process makes the shared folder; the others inherit its name."""
+    if SHARED not in os.environ:
+        folder = TemporaryDirectory()
+        os.environ[SHARED] = folder.name
+
+        def removed() -> None:
+            del os.environ[SHARED]
+            folder.cleanup()
+
+        config.add_cleanup(removed)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, the others as they were."""
+    rank = {f"test_{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @dataclass(frozen=True)

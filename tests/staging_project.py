@@ -6,16 +6,13 @@ import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import pytest
-from dbt.cli.main import dbtRunner
 
 from tests.conftest import ROOT
+from tests.dbt_run import LAST_DAY, parsed, run_dbt
 from tests.raw_shapes import Row
 
-LAST_DAY = "2026-10-28"
 SOURCES = ("stripe", "zendesk", "segment", "posthog", "hubspot")
 
 
@@ -40,7 +37,9 @@ class Staging:
     def warehouse(self) -> Path:
         """A file for the next run."""
         self.runs += 1
-        return self.root / f"run_{self.runs}.duckdb"
+        folder = self.root / f"run_{self.runs}"
+        folder.mkdir()
+        return folder / "warehouse.duckdb"
 
     def built(self, warehouse: Path, loader: str = "fivetran") -> dict[str, list[Row]]:
         """What is staged of Stripe and Zendesk, by model, in an order that is always the same."""
@@ -58,9 +57,12 @@ class Staging:
             }
             for name in SOURCES
         }
-        variables = json.dumps({"sources": sources})
+        variables = ("--vars", json.dumps({"sources": sources}))
         chosen = ("--select", "staging.stripe", "staging.zendesk", "resource_type:snapshot")
-        run_dbt(self.root, warehouse, command, *chosen, "--vars", variables, day=day)
+        project = self.root / "dbt_project"
+        manifest = parsed(project, *variables).manifest()
+        arguments = (command, *chosen, *variables)
+        run_dbt(project, warehouse, *arguments, day=day, manifest=manifest)
 
 
 def staged(warehouse: Path, models: Iterable[str]) -> dict[str, list[Row]]:
@@ -74,21 +76,3 @@ def staged(warehouse: Path, models: Iterable[str]) -> dict[str, list[Row]]:
                 for row in found.fetchall()
             ]
     return rows
-
-
-def run_dbt(
-    root: Path, warehouse: Path, *arguments: str, manifest: Any = None, day: str = LAST_DAY
-) -> Any:
-    """Run dbt on the project in a folder, on a day; its result. It must end well."""
-    project = ("--project-dir", str(root / "dbt_project"))
-    profiles = ("--profiles-dir", str(root / "dbt_project"))
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("WAREHOUSE_PATH", str(warehouse))
-        environment.setenv("AS_OF_DATE", day)
-        environment.delenv("DBT_TARGET_PATH", raising=False)
-        done = dbtRunner(manifest).invoke(
-            [arguments[0], "--quiet", *project, *profiles, *arguments[1:]]
-        )
-    told = [result.message for result in getattr(done.result, "results", [])]
-    assert done.success, (done.exception, told)
-    return done.result

@@ -15,6 +15,7 @@ from orchestration.checks import health_checks
 from orchestration.project import load_project
 from reverse_etl.settings import Settings
 from tests.conftest import ProjectCopy
+from tests.dbt_run import this_project_as_json
 
 KEY = dg.AssetKey(["measurement", "health_backtest"])
 COLUMNS = (
@@ -59,6 +60,9 @@ def line(tier: str, lead: int, verdict: str, auc: str, baseline: str, churned: i
 @pytest.fixture(scope="module")
 def project(project_copy: ProjectCopy) -> Any:
     """The real project, parsed."""
+    target = project_copy.root / "dbt_project/target"
+    target.mkdir()
+    (target / "manifest.json").write_text(this_project_as_json())
     environment = project_copy.environment
     return load_project(Settings.from_environment(environment, project_copy.root))
 

@@ -12,6 +12,7 @@ import requests
 from reverse_etl.background import SandboxProcess
 from reverse_etl.errors import UserError
 from reverse_etl.sandbox.server import Sandbox
+from tests import forked
 from tests.small_project import CHAMPIONS, MAILED, SmallProject
 
 
@@ -22,15 +23,7 @@ def project(tmp_path: Path) -> Iterator[SmallProject]:
 
 
 def run(project: SmallProject, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        project.command(*arguments),
-        env=project.process_environment,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return forked.reverse_etl(*arguments, environment=project.process_environment)
 
 
 def free_port() -> int:

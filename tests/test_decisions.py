@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any
 
 import duckdb
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -75,32 +74,20 @@ class Compiled:
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     built = BuiltWarehouse(tmp_path_factory.mktemp("decisions"))
     built.folder.mkdir(exist_ok=True)
+    variables = yaml.safe_load((built.project / "dbt_project.yml").read_text())["vars"]
     with duckdb.connect(str(built.file)) as connection:
         connection.execute(UPSTREAM)
-        for name in TRIGGERS:
+        for name in variables["triggers"]:
             connection.execute(TRIGGER_TABLE.format(name=name))
-    built.variables["triggers"] = TRIGGERS
     built.build(str(FIRST_DAY), "resource_type:seed")
     # two commercial ones that compete, and no third beside them
     built.run("update rules.playbooks set state = 'live' where trigger_name = 'survey_due'")
-    texts = []
-    for model in ("trigger_decisions", "trigger_decisions_history"):
-        finished = subprocess.run(
-            [
-                str(Path(sys.executable).parent / "dbt"),
-                *("--quiet", "compile", "--select", model),
-                *("--project-dir", str(built.project), "--profiles-dir", str(built.project)),
-                *("--vars", str(built.variables)),
-            ],
-            env=built.environment(str(FIRST_DAY)),
-            cwd=built.project,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-        file = next((built.folder / "target/compiled").rglob(f"{model}.sql"))
-        texts.append(file.read_text())
+    models = ("trigger_decisions", "trigger_decisions_history")
+    built.dbt(str(FIRST_DAY), "compile", "--select", *models)
+    texts = [
+        next((built.folder / "target/compiled").rglob(f"{model}.sql")).read_text()
+        for model in models
+    ]
     assert "trigger_decisions_history" in texts[0], "decisions remember what was decided before"
     return Compiled(built.file, *texts)
 

@@ -1,7 +1,6 @@
 """Braze: what the sandbox's strict workspace makes of our calls, object by object."""
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -335,7 +334,7 @@ def test_a_pause_in_brazes_own_header_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = exchanges_with(monkeypatch)
-    limit = RateLimit(calls=2, window_seconds=2)
+    limit = RateLimit(calls=2, window_seconds=1)
     with Sandbox(tmp_path / "sandbox.db", limits={"braze": limit}) as sandbox:
         project = OneTool(tmp_path, sandbox)
         project.serve("braze")  # which believes in 3,000 calls in 3 s
@@ -345,18 +344,6 @@ def test_a_pause_in_brazes_own_header_is_kept(
         assert refused
         assert all("Retry-After" not in seen[n].headers for n in refused)
         assert len(refused) <= 8  # once for each call under way, and not again and again
-
-
-def test_pacing_is_never_over_the_limit(tmp_path: Path) -> None:
-    limit = RateLimit(calls=10, window_seconds=3)
-    with Sandbox(tmp_path / "sandbox.db", limits={"braze": limit}) as sandbox:
-        project = OneTool(tmp_path, sandbox)
-        project.serve("braze", options={"windows": {"track": [[10, 3]]}})
-        project.profiles(30 * 75)
-        started = time.monotonic()
-        assert project.result("contact_profiles").is_clean
-        assert 6 <= time.monotonic() - started <= 2 * 3 / 0.97 + 1.5
-        assert project.counts["violations"] == 0
 
 
 def test_erasing_takes_who_has_the_id_and_who_has_the_address(project: OneTool) -> None:

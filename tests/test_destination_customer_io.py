@@ -20,7 +20,6 @@ from reverse_etl.destinations.customer_io import ulid
 from reverse_etl.errors import Denied, UserError
 from reverse_etl.planner import Change
 from reverse_etl.sandbox.server import PORTAL, Sandbox
-from reverse_etl.sandbox.vendor import RateLimit
 from tests.one_tool import TRIGGER, OneTool, exchanges_with
 
 AT = datetime(2026, 10, 27, 10, tzinfo=UTC)
@@ -302,18 +301,6 @@ def test_a_key_revoked_in_the_middle_stops_the_push_and_the_next_run_goes_on(
     assert result.delivered < 1_200
     assert project.result("contact_profiles").is_clean
     assert project.counts["people"] == 1_200
-
-
-def test_pacing_is_never_over_the_limit(tmp_path: Path) -> None:
-    limit = RateLimit(calls=10, window_seconds=3)
-    with Sandbox(tmp_path / "sandbox.db", limits={"customer_io": limit}) as sandbox:
-        project = OneTool(tmp_path, sandbox)
-        project.serve("customer_io", options={"windows": {"track": [[10, 3]]}})
-        project.profiles(30 * 500)
-        started = time.monotonic()
-        assert project.result("contact_profiles").is_clean
-        assert time.monotonic() - started >= 6
-        assert project.counts["violations"] == 0
 
 
 def test_erasing_takes_who_has_the_id_and_who_has_the_address(

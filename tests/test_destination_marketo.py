@@ -15,6 +15,7 @@ import requests
 from openapi_core import Config, OpenAPI
 from openapi_core.contrib.requests import RequestsOpenAPIRequest
 
+from reverse_etl.destinations import marketo
 from reverse_etl.destinations.base import Person
 from reverse_etl.destinations.marketo_instance import InFlight
 from reverse_etl.errors import UserError
@@ -204,7 +205,11 @@ def test_the_days_quota_stops_and_the_rest_waits(tmp_path: Path) -> None:
         assert found["violations"] <= 8  # those under way when the first was refused
 
 
-def test_calls_beyond_the_rate_are_tried_again(tmp_path: Path) -> None:
+def test_calls_beyond_the_rate_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a hundredth of the 20 s window, and of the pause that goes with it
+    monkeypatch.setitem(marketo._PAUSES, "606", marketo._PAUSES["606"] / 100)
     with Sandbox(tmp_path / "sandbox.db", limits={"marketo": RateLimit(4, 0.2, 1_000)}) as sandbox:
         project = a_project(tmp_path / "project", sandbox)
         project.retries = Retries(tries=6, first_pause=0.01, longest_pause=15)

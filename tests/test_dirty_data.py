@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestration.landing import check, land, raw_tables
 from tests.conftest import ProjectCopy
+from tests.dbt_run import PROJECT, run_dbt, this_project, this_project_as_json
 
 NEVER = "31/02/2026"
 LONG_AGO = "2020-01-01 00:00:00"
@@ -72,24 +73,12 @@ def dirty(project_copy: ProjectCopy) -> ProjectCopy:
     rub_into_billing(raw / "stripe")
     rub_into_support(raw / "zendesk")
     warehouse = project_copy.root / "data/warehouse.duckdb"
-    for command in (
-        [sys.executable, "-m", "orchestration.landing"],
-        [
-            *(str(Path(sys.executable).parent / "dbt"), "build", "--exclude-resource-type"),
-            *("unit_test", "--project-dir", str(project_copy.root / "dbt_project")),
-            *("--profiles-dir", str(project_copy.root / "dbt_project")),
-        ],
-    ):
-        done = subprocess.run(
-            command,
-            cwd=project_copy.root,
-            env=project_copy.environment | {"WAREHOUSE_PATH": str(warehouse)},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    tables = raw_tables(json.loads(this_project_as_json()), project_copy.root)
+    check(tables, project_copy.root)
+    land(tables, warehouse)
+    without = ("--exclude-resource-type", "unit_test")
+    target = project_copy.root / "dbt_project/target"
+    run_dbt(PROJECT, warehouse, "build", *without, target=target, manifest=this_project())
     return project_copy
 
 

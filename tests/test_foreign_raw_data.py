@@ -10,8 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.conftest import ProjectCopy
-from tests.staging_project import run_dbt
+from tests.dbt_run import PROJECT, run_dbt, this_project
 
 MARK = "\ufeff"
 # what stands in a box for "do not write to me", and what it means: yes, where nobody can tell
@@ -175,9 +174,10 @@ def land(connection: duckdb.DuckDBPyConnection, table: str, rows: list[Row]) -> 
 
 
 @pytest.fixture(scope="module")
-def foreign(project_copy: ProjectCopy) -> Iterator[duckdb.DuckDBPyConnection]:
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
     """What is built of it by a plain `dbt build`, tests and all."""
-    warehouse: Path = project_copy.root / "foreign.duckdb"
+    folder = tmp_path_factory.mktemp("foreign")
+    warehouse = folder / "warehouse.duckdb"
     with duckdb.connect(str(warehouse)) as connection:
         for source, tables in {"stripe": STRIPE, **OTHERS}.items():
             connection.execute(f"create schema raw_{source}")
@@ -185,7 +185,8 @@ def foreign(project_copy: ProjectCopy) -> Iterator[duckdb.DuckDBPyConnection]:
                 land(connection, f'raw_{source}."{table}"', rows)
         for statement in EMPTY:
             connection.execute(statement)
-    run_dbt(project_copy.root, warehouse, "build", "--exclude-resource-type", "unit_test")
+    without = ("--exclude-resource-type", "unit_test")
+    run_dbt(PROJECT, warehouse, "build", *without, target=folder, manifest=this_project())
     with duckdb.connect(str(warehouse)) as connection:
         yield connection
 
@@ -310,15 +311,20 @@ def test_everything_that_could_not_be_placed_is_counted(
 
 
 def test_a_table_that_must_be_there_is_named_with_the_way_out(
-    foreign: duckdb.DuckDBPyConnection, project_copy: ProjectCopy
+    tmp_path: Path,
 ) -> None:
-    assert foreign
-    warehouse = project_copy.root / "without_prices.duckdb"
+    warehouse = tmp_path / "warehouse.duckdb"
     with duckdb.connect(str(warehouse)) as connection:
         connection.execute("create schema raw_stripe")
         land(connection, "raw_stripe.customer", STRIPE["customer"])
     with pytest.raises(AssertionError) as failed:
-        run_dbt(project_copy.root, warehouse, "run", "--select", "stg_stripe__prices")
+        run_dbt(
+            PROJECT,
+            warehouse,
+            *("run", "--select", "stg_stripe__prices"),
+            target=tmp_path,
+            manifest=this_project(),
+        )
     assert "was not landed. Land it, or switch the source off: vars.sources.stripe" in str(
         failed.value
     )

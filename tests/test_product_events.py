@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from tests.dbt_run import run_dbt
 from tests.raw_shapes import Row, Tables, landed
-from tests.staging_project import SOURCES, Staging, run_dbt, staged
+from tests.staging_project import SOURCES, Staging, staged
 
 # what the tools of product events have in common
 TWINS = {
@@ -74,7 +75,14 @@ def test_product_events_stage_alike_from_each_tool(staging: Staging, loader: str
         for name in SOURCES
     }
     chosen = ("--select", "staging.segment", "staging.posthog")
-    run_dbt(staging.root, warehouse, "run", *chosen, "--vars", json.dumps({"sources": sources}))
+    run_dbt(
+        staging.root / "dbt_project",
+        warehouse,
+        "run",
+        *chosen,
+        "--vars",
+        json.dumps({"sources": sources}),
+    )
     rows = staged(warehouse, (*TWINS, *TWINS.values(), "stg_segment__errors"))
     assert rows["stg_segment__errors"] == []
     for model, twin in TWINS.items():

@@ -6,12 +6,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -20,6 +17,7 @@ import pytest
 
 from orchestration.landing import land, raw_tables
 from tests.conftest import ProjectCopy
+from tests.dbt_run import run_dbt, this_project_as_json
 from tests.revenue_histories import LIVES, drawn, together
 from tests.revenue_reference import Raw, Reference, Revenue, months_later, retention
 
@@ -69,23 +67,14 @@ class Base:
 
 
 def dbt(copy: ProjectCopy, *arguments: str) -> None:
-    finished = subprocess.run(
-        [str(Path(sys.executable).parent / "dbt"), "--quiet", *arguments],
-        cwd=copy.root / "dbt_project",
-        env=copy.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    run_dbt(copy.root / "dbt_project", copy.root / "data/warehouse.duckdb", *arguments)
 
 
 @pytest.fixture(scope="module")
 def landed(project_copy: ProjectCopy) -> ProjectCopy:
     """The sample company, and beside it the customers that were drawn and told."""
     (project_copy.root / "data").mkdir()
-    dbt(project_copy, "parse")
-    manifest = json.loads((project_copy.root / "dbt_project/target/manifest.json").read_text())
+    manifest = json.loads(this_project_as_json())
     warehouse = project_copy.root / "data/warehouse.duckdb"
     land(raw_tables(manifest, project_copy.root), warehouse)
     count = int(os.environ.get("REVENUE_HISTORIES", "150"))

@@ -12,6 +12,7 @@ import pytest
 from reverse_etl.errors import UserError
 from reverse_etl.rules import Rules, require_valid
 from tests.conftest import ROOT
+from tests.dbt_run import this_project_as_json
 
 
 @pytest.fixture
@@ -303,6 +304,9 @@ def test_landing_refuses_before_it_writes(tmp_path: Path) -> None:
     for name in ("pyproject.toml", "destinations.yml"):
         shutil.copy(ROOT / name, tmp_path / name)
     change(tmp_path, "caps.csv", "commercial,contact,2", "commercial,contact,two")
+    target = tmp_path / "dbt_project/target"
+    target.mkdir()
+    (target / "manifest.json").write_text(this_project_as_json())  # parsed, as after any run
     finished = subprocess.run(
         [sys.executable, "-m", "orchestration.landing"],
         cwd=tmp_path,

@@ -18,6 +18,7 @@ from reverse_etl.errors import Denied, Refused, UserError
 from reverse_etl.http import HttpClient
 from reverse_etl.rate import RateBudget
 from reverse_etl.sandbox.server import Sandbox
+from tests import forked
 from tests.small_project import ALERTED, MAILED, SECRET, SmallProject
 
 TOKEN = "canary-token-4711"
@@ -34,15 +35,7 @@ def project(tmp_path: Path) -> Iterator[SmallProject]:
 
 
 def run(project: SmallProject, *arguments: str) -> str:
-    done = subprocess.run(
-        project.command(*arguments),
-        env=project.process_environment,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = forked.reverse_etl(*arguments, environment=project.process_environment)
     return done.stdout + done.stderr
 
 

@@ -13,8 +13,8 @@ import yaml
 
 from orchestration.landing import land as land_files
 from orchestration.landing import raw_tables
-from tests.conftest import ROOT, ProjectCopy
-from tests.staging_project import run_dbt
+from tests.conftest import ROOT
+from tests.dbt_run import PROJECT, run_dbt, this_project_as_json
 
 SOURCES: dict[str, dict[str, Any]] = yaml.safe_load(
     (ROOT / "dbt_project/dbt_project.yml").read_text()
@@ -30,26 +30,20 @@ QUICK = ("with_billing_and_product_alone",)
 
 
 @pytest.fixture(scope="module")
-def raw(project_copy: ProjectCopy) -> Path:
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample company, landed and not built."""
-    run_dbt(project_copy.root, project_copy.root / "unused.duckdb", "parse")
-    warehouse = project_copy.root / "raw.duckdb"
-    land_files(raw_tables(manifest(project_copy), project_copy.root), warehouse)
+    warehouse = tmp_path_factory.mktemp("landed") / "warehouse.duckdb"
+    land_files(raw_tables(json.loads(this_project_as_json()), ROOT), warehouse)
     return warehouse
-
-
-def manifest(project: ProjectCopy) -> Any:
-    """What dbt read of the project last."""
-    return json.loads((project.root / "dbt_project/target/manifest.json").read_text())
 
 
 @pytest.mark.parametrize(
     "case",
     [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in CASES],
 )
-def test_everything_is_built_without_it(project_copy: ProjectCopy, raw: Path, case: str) -> None:
+def test_everything_is_built_without_it(tmp_path: Path, raw: Path, case: str) -> None:
     off = CASES[case]
-    warehouse = Path(shutil.copy(raw, raw.with_name(f"{case}.duckdb")))
+    warehouse = Path(shutil.copy(raw, tmp_path))
     with duckdb.connect(str(warehouse)) as connection:
         for name in off:
             connection.execute(f"drop schema if exists {SOURCES[name]['schema']} cascade")
@@ -57,8 +51,9 @@ def test_everything_is_built_without_it(project_copy: ProjectCopy, raw: Path, ca
                for name, source in SOURCES.items()}  # fmt: skip
     without_tests = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
     variables = ("--vars", json.dumps({"sources": sources}))
-    run_dbt(project_copy.root, warehouse, "build", *without_tests, *variables)
-    left = {table.schema for table in raw_tables(manifest(project_copy), project_copy.root)}
+    run_dbt(PROJECT, warehouse, "build", *without_tests, *variables, target=tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    left = {table.schema for table in raw_tables(manifest, ROOT)}
     # our own deliveries come from the ledger, not from a file
     from_files = [name for name in IN_USE if name != "activation"]
     assert left == {SOURCES[name]["schema"] for name in from_files if name not in off}

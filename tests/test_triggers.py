@@ -7,6 +7,7 @@ import re
 from datetime import UTC, date, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, cast
@@ -50,6 +51,7 @@ SENDER = Sender(
     {"en": "Customer Success", "ja": "カスタマーサクセス"},
     {"en": "1 Example Street", "ja": "東京都例区1-1"},
 )
+WRITER = Letters(SENDER)  # which reads each template once
 OPT_OUT = "https://vendor.example/unsubscribe?t=x"
 
 
@@ -178,7 +180,7 @@ def a_row(name: str, language: str, text: str) -> dict[str, Any]:
 
 
 def compose(name: str, language: str, row: dict[str, Any]) -> EmailMessage:
-    message = Letters(SENDER).compose(
+    message = WRITER.compose(
         PLAYBOOKS[name]["template"],
         row,
         sync=f"smtp/trg_{name}",
@@ -186,6 +188,12 @@ def compose(name: str, language: str, row: dict[str, Any]) -> EmailMessage:
         now=datetime(2026, 10, 28, tzinfo=UTC),
     )
     return cast(EmailMessage, message_from_bytes(message.as_bytes(), policy=policy.default))
+
+
+@cache
+def plainly(name: str, language: str) -> EmailMessage:
+    """The mail to somebody whose name is not odd."""
+    return compose(name, language, a_row(name, language, "Example"))
 
 
 def body(message: EmailMessage, kind: str) -> str:
@@ -259,7 +267,7 @@ def test_a_mail_reads_well_without_what_may_be_unknown(name: str, language: str)
     )
 )
 def test_no_name_gets_into_headers_tags_or_templates(name: str, language: str, odd: str) -> None:
-    plain = compose(name, language, a_row(name, language, "Example"))
+    plain = plainly(name, language)
     message = compose(name, language, a_row(name, language, odd))
     assert message.keys() == plain.keys(), "a header more or less"
     assert message["To"].addresses[0].addr_spec == "hanako@customer.example"
