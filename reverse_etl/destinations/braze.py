@@ -21,13 +21,7 @@ from typing import Any, ClassVar
 
 from reverse_etl import options
 from reverse_etl.database import in_pieces
-from reverse_etl.destinations.base import (
-    Feedback,
-    FeedbackKind,
-    Limits,
-    Outcome,
-    Person,
-)
+from reverse_etl.destinations.base import Feedback, FeedbackKind, Limits, Outcome, Person
 from reverse_etl.errors import Refused
 from reverse_etl.http import HttpClient
 from reverse_etl.naming import properties

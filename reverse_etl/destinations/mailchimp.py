@@ -20,13 +20,7 @@ from typing import Any, ClassVar
 
 from reverse_etl import options
 from reverse_etl.configuration import DestinationConfig
-from reverse_etl.destinations.base import (
-    Action,
-    ExternalIds,
-    Feedback,
-    Limits,
-    Person,
-)
+from reverse_etl.destinations.base import Action, ExternalIds, Feedback, Limits, Person
 from reverse_etl.destinations.mailchimp_audience import NO_FIELDS, Audience, hash_of
 from reverse_etl.errors import Refused, UserError
 from reverse_etl.http import HttpClient, basic

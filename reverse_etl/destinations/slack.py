@@ -17,20 +17,8 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from reverse_etl import options
-from reverse_etl.destinations.base import (
-    Action,
-    Destination,
-    Limits,
-    before_sending,
-)
-from reverse_etl.errors import (
-    Denied,
-    DestinationFault,
-    NotSent,
-    RateLimited,
-    Refused,
-    Unknown,
-)
+from reverse_etl.destinations.base import Action, Destination, Limits, before_sending
+from reverse_etl.errors import Denied, DestinationFault, NotSent, RateLimited, Refused, Unknown
 from reverse_etl.http import HttpClient
 from reverse_etl.naming import owner, told, words
 from reverse_etl.outcomes import Outcome, of_each
