@@ -17,7 +17,12 @@ from uuid import NAMESPACE_URL, uuid5
 
 from reverse_etl import options
 from reverse_etl.database import in_pieces
-from reverse_etl.destinations.base import Action, Feedback, Limits, Person
+from reverse_etl.destinations.base import (
+    Action,
+    Feedback,
+    Limits,
+    Person,
+)
 from reverse_etl.destinations.hubspot_search import feedback
 from reverse_etl.errors import Refused, Unknown
 from reverse_etl.http import HttpClient
