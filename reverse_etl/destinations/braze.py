@@ -213,7 +213,8 @@ class Braze(PeopleTool):
         """Delete whoever has the id, and whoever has the address."""
         own: list[str] = []
         body: dict[str, Any]
-        for some in in_pieces([person.contact_id for person in people], _EXPORTED):
+        named = [person.contact_id for person in people if person.contact_id]
+        for some in in_pieces(named, _EXPORTED):
             body = {"external_ids": some, "fields_to_export": ["braze_id"]}
             own += [str(user["braze_id"]) for user in self._exported(body)]
         for person in people:

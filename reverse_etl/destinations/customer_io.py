@@ -183,10 +183,14 @@ class CustomerIo(PeopleTool):
         """For whoever has the id, and whoever has the address."""
         outcomes = []
         for person in people:
-            answer = self._app.request("GET", f"/v1/customers?email={quote(person.email, safe='')}")
-            own = {str(result["cio_id"]) for result in answer.json()["results"]}
-            found = self._shown.customers("id", [person.contact_id])
-            own |= {str(customer["identifiers"]["cio_id"]) for customer in found}
+            own: set[str] = set()
+            if person.email:
+                path = f"/v1/customers?email={quote(person.email, safe='')}"
+                found = self._app.request("GET", path).json()["results"]
+                own = {str(result["cio_id"]) for result in found}
+            named = [person.contact_id] if person.contact_id else []
+            shown = self._shown.customers("id", named)
+            own |= {str(customer["identifiers"]["cio_id"]) for customer in shown}
             items = {
                 cio: {"type": "person", "identifiers": {"cio_id": cio}, "action": action, **more}
                 for cio in sorted(own)

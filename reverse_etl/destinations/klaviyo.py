@@ -158,10 +158,11 @@ class Klaviyo(PeopleTool):
     def erase(self, people: Sequence[Person]) -> list[Outcome]:
         """A deletion job for each profile that has the id or the address."""
         for person in people:
-            own = {str(p["id"]) for p in self._account.found("external_id", [person.contact_id])}
-            own |= {
-                str(p["id"])
-                for p in self._account.found("email", [person.email] if person.email else [])
+            names = {"external_id": person.contact_id, "email": person.email}
+            own = {
+                str(profile["id"])
+                for field, name in names.items()
+                for profile in self._account.found(field, [name] if name else [])
             }
             for number in sorted(own):
                 profile = {"data": {"type": "profile", "id": number, "attributes": {}}}

@@ -235,7 +235,8 @@ class Mailchimp(PeopleTool):
         known = self.remembered("contact", [person.contact_id for person in people])
 
         def erase(person: Person) -> None:
-            for member in {hash_of(person.email), known.get(person.contact_id, "")} - {""}:
+            hashes = {known.get(person.contact_id, ""), person.email and hash_of(person.email)}
+            for member in hashes - {""}:
                 self._audience.if_there(
                     "POST", f"{self._audience.member(member)}/actions/delete-permanent"
                 )
@@ -245,9 +246,15 @@ class Mailchimp(PeopleTool):
     def unsubscribe(self, people: Sequence[Person]) -> list[Outcome]:
         """See Destination. Who is not in the audience is recorded as unsubscribed, so that nothing
         can subscribe them later."""
+        known = self.remembered("contact", [person.contact_id for person in people])
         status = {"status": "unsubscribed", "status_if_new": "unsubscribed"}
 
         def opt_out(person: Person) -> None:
+            if not person.email:
+                if own := known.get(person.contact_id):
+                    body = {"status": "unsubscribed"}
+                    self._audience.if_there("PATCH", self._audience.member(own), body)
+                return
             body = {"email_address": person.email, **status}
             self._audience.call("PUT", self._audience.member(hash_of(person.email)), body)
 

@@ -268,10 +268,12 @@ class Salesforce(PeopleTool):
     def _of_person(
         self, person: Person, change: Mapping[str, Any], *, deletes: bool = False
     ) -> Outcome:
-        field = self._org.external_id("Contact", "contact_id")
-        which = f"Email = {quoted(person.email)}"
-        which += f" OR {field} = {quoted(person.contact_id)}" if field else ""
-        ids = [str(contact["Id"]) for contact in self._org.rows("Contact", "Id", which)]
+        own = self._org.external_id("Contact", "contact_id")
+        names = {"Email": person.email, own: person.contact_id}
+        # an empty text in a query means everybody who has none
+        which = [f"{name} = {quoted(text)}" for name, text in names.items() if name and text]
+        found = self._org.rows("Contact", "Id", " OR ".join(which)) if which else []
+        ids = [str(contact["Id"]) for contact in found]
         if not ids:
             return DELIVERED.of(person.contact_id)
         records = {id_: {"id": id_, **change} for id_ in ids}
