@@ -15,12 +15,7 @@ from typing import Any, ClassVar, Literal
 from reverse_etl import options
 from reverse_etl.configuration import DestinationConfig
 from reverse_etl.database import in_pieces
-from reverse_etl.destinations.base import (
-    Action,
-    Destination,
-    ExternalIds,
-    before_sending,
-)
+from reverse_etl.destinations.base import Action, Destination, ExternalIds, before_sending
 from reverse_etl.errors import Refused, UserError
 from reverse_etl.http import HttpClient, Learn
 from reverse_etl.naming import by_list, plain, totals
@@ -86,6 +81,9 @@ class PeopleTool(Destination):
     """The tool can be told to make nobody by a write; others are asked first who is there."""
     tells_ids: ClassVar[bool] = False
     """``write`` learns the tool's own id of everybody it wrote, so nobody is asked for after it."""
+    drops_events: ClassVar[bool] = False
+    """Events of people that the tool no longer has are taken and dropped without a word, so it is
+    asked for them each time."""
     lost: ClassVar[frozenset[str]] = frozenset()
     """Codes by which the tool says that an id leads nowhere: it is asked for again at the next try,
     and nobody has to be taken out of a list who is gone."""
@@ -235,7 +233,8 @@ class PeopleTool(Destination):
     def addressees(self, batch: Sequence[Change]) -> dict[str, str]:
         """The tool's own id of whom each event is about, by the event's key."""
         people = {c.key: str(c.payload.get("contact_id") or "") for c in batch}
-        there = self.known("contact", "contact_id", filter(None, people.values()))
+        named = [person for person in people.values() if person]
+        there = self.known("contact", "contact_id", named, is_fresh=self.drops_events)
         return {key: there[person] for key, person in people.items() if person in there}
 
     def _change_list(self, sync: Sync, name: str, changes: Sequence[Change]) -> list[Outcome]:

@@ -324,6 +324,22 @@ def test_everybody_asked_about_gets_an_answer(tmp_path: Path, shared: Sandbox, t
 
 
 @pytest.mark.parametrize("tool", LEVELS)
+def test_who_is_known_by_half_takes_nobody_along(
+    tmp_path: Path, shared: Sandbox, tool: str
+) -> None:
+    project = a_project(tmp_path, shared, tool)
+    project.everybody()
+    project.apply()
+    destination = project.destination
+    for wish in (destination.unsubscribe, destination.erase):
+        outcomes = wish([Person("", "nobody@customer.example"), Person("c_404", "")])
+        assert {outcome.status for outcome in outcomes} == {"delivered"}
+    destination.close()
+    assert project.people == PEOPLE
+    assert project.violations == 0
+
+
+@pytest.mark.parametrize("tool", LEVELS)
 def test_the_tool_counts_what_the_ledger_acknowledges(
     tmp_path: Path, shared: Sandbox, tool: str
 ) -> None:

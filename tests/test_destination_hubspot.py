@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reverse_etl.destinations import hubspot
+from reverse_etl.destinations import hubspot_search
 from reverse_etl.destinations.base import Person
 from reverse_etl.errors import UserError
 from reverse_etl.sandbox.server import PORTAL, Sandbox
@@ -88,6 +88,37 @@ def test_an_event_of_somebody_unknown_is_refused_and_not_dropped_in_silence(
     assert sandbox.counts()["hubspot"]["events_dropped"] == 0
 
 
+def test_an_event_of_somebody_deleted_meanwhile_is_refused_and_not_dropped_in_silence(
+    project: SmallProject, sandbox: Sandbox
+) -> None:
+    project.contacts(2)
+    project.episodes("trg_onboarding_low_usage", AUTOMATED, 0)
+    project.apply()
+    with sandbox._store.transaction() as db:  # as a person does it in the portal
+        [(deleted,)] = db.execute("select min(id) from records where vendor = 'hubspot'")
+        for table, column in (("records", "id"), ("unique_values", "record_id")):
+            db.execute(f"delete from {table} where {column} = ?", (deleted,))
+    project.episodes("trg_onboarding_low_usage", AUTOMATED, 2)
+    result = project.apply()["hubspot/trg_onboarding_low_usage"]
+    assert (result.delivered, result.rejected) == (1, 1)
+    assert sandbox.counts()["hubspot"]["events_dropped"] == 0
+
+
+def test_a_member_deleted_meanwhile_is_made_anew(project: SmallProject, sandbox: Sandbox) -> None:
+    project.contacts(2)
+    project.apply()
+    with sandbox._store.transaction() as db:
+        [(deleted,)] = db.execute("select min(id) from records where vendor = 'hubspot'")
+        for table, column in (("records", "id"), ("unique_values", "record_id")):
+            db.execute(f"delete from {table} where {column} = ?", (deleted,))
+    project.champions(1, 2)
+    first = project.apply()["hubspot/seg_champions"]
+    assert (first.delivered, first.rejected) == (1, 1)
+    project.engine.retry(None, None)
+    assert project.apply()["hubspot/seg_champions"].rejected == 0
+    assert sandbox.counts()["hubspot"]["lists"] == {"Champions": 2}
+
+
 def test_a_repeated_event_is_one_event(project: SmallProject, sandbox: Sandbox) -> None:
     sync = "hubspot/trg_onboarding_low_usage"
     project.contacts(2)
@@ -141,7 +172,7 @@ def test_a_missing_portal_id_is_named(project: SmallProject, sandbox: Sandbox) -
 def test_opt_outs_and_bounces_come_back_page_by_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hubspot, "_SEARCHED", 2)
+    monkeypatch.setattr(hubspot_search, "_SEARCHED", 2)
     portal = yaml.safe_load(PORTAL.read_text())
     portal["hubspot"] |= {"hard_bounces": {"p4@customer.example": "UNKNOWN_USER"}}
     (tmp_path / "portal.yml").write_text(yaml.safe_dump(portal))

@@ -407,7 +407,7 @@ def test_both_windows_of_a_tier_are_used_and_never_passed(tmp_path: Path, window
         project.profiles(1)
         project.apply()
         started = time.monotonic()
-        list(project.destination._found("external_id", [f"c_{n}" for n in range(2_400)]))  # type: ignore[attr-defined]
+        list(project.destination._account.found("external_id", [f"c_{n}" for n in range(2_400)]))  # type: ignore[attr-defined]
         elapsed = time.monotonic() - started
         assert project.counts["violations"] == 0
         assert 3.0 <= elapsed <= 2 * 3.0 / 0.97 + 0.5  # 24 calls, 12 in 3 s

@@ -399,6 +399,20 @@ def test_an_erased_contact_leaves_nothing_in_the_recycle_bin(
     assert "c_1" not in binned
 
 
+@pytest.mark.parametrize("person", [Person("", "nobody@customer.example"), Person("c_9", "")])
+def test_who_is_known_by_half_takes_nobody_along_who_lacks_the_other_half(
+    project: OneTool, sandbox: Sandbox, person: Person
+) -> None:
+    contacts(project, 2)
+    project.apply()
+    put = sandbox._vendors["salesforce"].records.put  # type: ignore[attr-defined]
+    put("contacts", {"LastName": "Without address or our id"}, "2026", unique={})
+    for wish in (project.destination.unsubscribe, project.destination.erase):
+        assert [o.status for o in wish([person])] == ["delivered"]
+    found = counts(sandbox)
+    assert (found["contacts"], found["unsubscribed"]) == (3, 0)
+
+
 def test_an_opt_out_is_set_and_never_written_over(project: OneTool, sandbox: Sandbox) -> None:
     contacts(project, 2)
     project.apply()

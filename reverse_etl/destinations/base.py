@@ -18,6 +18,7 @@ from reverse_etl.feedback import Feedback, FeedbackKind
 from reverse_etl.http import HttpClient, Learn
 from reverse_etl.once import Once
 from reverse_etl.outcomes import Outcome, Status
+from reverse_etl.pieces import by_weight
 from reverse_etl.planner import Change
 from reverse_etl.rate import Budgets, RateBudget, Window
 from reverse_etl.spec import Kind, Sync
@@ -189,21 +190,14 @@ class Destination(ABC):
         while group := list(islice(remaining, limits.batch_rows)):
             # one look at all of them is enough for most, and costs half of a look at each
             weighs = len(as_json([change.payload for change in group])) if len(group) > 1 else 0
-            yield from [group] if weighs <= limits.batch_bytes else _lighter(group, limits)
+            if weighs <= limits.batch_bytes:
+                yield group
+            else:
+                yield from by_weight(group, _weight, limits.batch_rows, limits.batch_bytes)
 
 
-def _lighter(changes: Sequence[Change], limits: Limits) -> Iterator[list[Change]]:
-    """Batches that respect the limit of bytes; a row that is heavier alone stands alone."""
-    batch: list[Change] = []
-    size = 0
-    for change in changes:
-        weight = len(as_json(change.payload))
-        if batch and size + weight > limits.batch_bytes:
-            yield batch
-            batch, size = [], 0
-        batch.append(change)
-        size += weight
-    yield batch
+def _weight(change: Change) -> int:
+    return len(as_json(change.payload))
 
 
 __all__ = ["Destination", "Feedback", "FeedbackKind", "Limits", "Outcome", "Person", "Status"]

@@ -21,13 +21,7 @@ from typing import Any, ClassVar
 
 from reverse_etl import options
 from reverse_etl.database import in_pieces
-from reverse_etl.destinations.base import (
-    Feedback,
-    FeedbackKind,
-    Limits,
-    Outcome,
-    Person,
-)
+from reverse_etl.destinations.base import Feedback, FeedbackKind, Limits, Outcome, Person
 from reverse_etl.errors import Refused
 from reverse_etl.http import HttpClient
 from reverse_etl.naming import properties
@@ -219,7 +213,8 @@ class Braze(PeopleTool):
         """Delete whoever has the id, and whoever has the address."""
         own: list[str] = []
         body: dict[str, Any]
-        for some in in_pieces([person.contact_id for person in people], _EXPORTED):
+        named = [person.contact_id for person in people if person.contact_id]
+        for some in in_pieces(named, _EXPORTED):
             body = {"external_ids": some, "fields_to_export": ["braze_id"]}
             own += [str(user["braze_id"]) for user in self._exported(body)]
         for person in people:

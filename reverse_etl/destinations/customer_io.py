@@ -20,13 +20,13 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from reverse_etl.database import in_pieces
-from reverse_etl.destinations.base import Feedback, FeedbackKind, Limits, Outcome, Person
+from reverse_etl.configuration import DestinationConfig
+from reverse_etl.destinations.base import ExternalIds, Feedback, Limits, Outcome, Person
+from reverse_etl.destinations.customer_io_shown import Shown, told_by_webhook
 from reverse_etl.errors import Refused
 from reverse_etl.http import HttpClient, basic
 from reverse_etl.naming import properties
 from reverse_etl.outcomes import by_place, of_person
-from reverse_etl.paging import pages
 from reverse_etl.people_tool import EVERYBODY, PEOPLE, PeopleTool, Row
 from reverse_etl.planner import Change
 from reverse_etl.signatures import require_recent, require_signature
@@ -35,15 +35,6 @@ from reverse_etl.values import as_address, as_plain, as_utc
 
 _LONGEST_NAME, _MOST_ATTRIBUTES = 150, 300
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_MEANING: dict[str, FeedbackKind] = {
-    "unsubscribed": "unsubscribed",
-    "bounced": "bounced",
-    "spammed": "complained",
-    "opened": "opened",
-    "clicked": "clicked",
-}
-_PULLED = ("bounced", "spammed", "clicked")
-_MAIL_IS_ANSWERED_WITHIN_S = 30 * 86_400
 
 
 class CustomerIo(PeopleTool):
@@ -65,6 +56,10 @@ class CustomerIo(PeopleTool):
         "profile": frozenset({"id", "cio_id", "unsubscribed", "cio_subscription_preferences"}),
         "trigger": frozenset({"recipient", "from_address", "reply_to"}),
     }
+
+    def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
+        super().__init__(config, ids)
+        self._shown = Shown(lambda: self._app)
 
     def limits(self, kind: Kind) -> Limits:
         """500 KB a batch: at most 500 items, so that what surrounds a row fits too; 1,000 ids a
@@ -145,13 +140,7 @@ class CustomerIo(PeopleTool):
 
     def look_up(self, object_: str, key: str, identities: Sequence[str]) -> dict[str, str]:
         """The tool knows people by our id."""
-        return {str(one["id"]): str(one["id"]) for one in self._customers("id", identities)}
-
-    def _customers(self, id_type: str, ids: Sequence[str]) -> list[Mapping[str, Any]]:
-        """What the App API shows of people; those it does not know it leaves out."""
-        path = f"/v1/customers/attributes?id_type={id_type}"
-        told = (self._app.request("POST", path, {"ids": some}) for some in in_pieces(ids, 100))
-        return [customer for answer in told for customer in answer.json()["customers"]]
+        return {str(one["id"]): str(one["id"]) for one in self._shown.customers("id", identities)}
 
     def _segments(self) -> list[Mapping[str, Any]]:
         answer = self._app.request("GET", "/v1/segments").json()
@@ -194,10 +183,14 @@ class CustomerIo(PeopleTool):
         """For whoever has the id, and whoever has the address."""
         outcomes = []
         for person in people:
-            answer = self._app.request("GET", f"/v1/customers?email={quote(person.email, safe='')}")
-            own = {str(result["cio_id"]) for result in answer.json()["results"]}
-            found = self._customers("id", [person.contact_id])
-            own |= {str(customer["identifiers"]["cio_id"]) for customer in found}
+            own: set[str] = set()
+            if person.email:
+                path = f"/v1/customers?email={quote(person.email, safe='')}"
+                found = self._app.request("GET", path).json()["results"]
+                own = {str(result["cio_id"]) for result in found}
+            named = [person.contact_id] if person.contact_id else []
+            shown = self._shown.customers("id", named)
+            own |= {str(customer["identifiers"]["cio_id"]) for customer in shown}
             items = {
                 cio: {"type": "person", "identifiers": {"cio_id": cio}, "action": action, **more}
                 for cio in sorted(own)
@@ -207,36 +200,8 @@ class CustomerIo(PeopleTool):
         return outcomes
 
     def pull(self, since: datetime) -> Iterator[Feedback]:
-        """Opt-outs as they stand on people, whatever made them; the rest from the messages of the
-        30 days before ``since``, which is how late a mail may be answered."""
-        is_out = {"field": "unsubscribed", "operator": "eq", "value": "true"}
-        body = {"filter": {"attribute": is_out}}
-        found = self._pages("POST", "/v1/customers?limit=1000", "identifiers", body)
-        for person in self._customers("cio_id", [str(one["cio_id"]) for one in found]):
-            email = person["attributes"].get("email")
-            at = datetime.fromtimestamp(int(person["timestamps"].get("unsubscribed", 0)), UTC)
-            if email and at >= since:
-                told = f"{person['identifiers']['cio_id']}:unsubscribed:{int(at.timestamp())}"
-                yield Feedback(told, "unsubscribed", as_address(email), at)
-        sent_after = int(since.timestamp()) - _MAIL_IS_ANSWERED_WITHIN_S
-        for metric in _PULLED:
-            path = f"/v1/messages?type=email&metric={metric}&start_ts={sent_after}&limit=1000"
-            for message in self._pages("GET", path, "messages"):
-                at = datetime.fromtimestamp(int(message["metrics"][metric]), UTC)
-                if at >= since and "@" in str(message.get("recipient")):
-                    told, subject = f"{message['id']}:{metric}", str(message.get("subject") or "")
-                    email = as_address(message["recipient"])
-                    yield Feedback(told, _MEANING[metric], email, at, subject)
-
-    def _pages(
-        self, method: str, path: str, items: str, body: Any = None
-    ) -> Iterator[Mapping[str, Any]]:
-        def ask(start: str) -> Any:
-            more = f"&start={quote(start, safe='')}" if start else ""
-            return self._app.request(method, path + more, body).json()
-
-        for page in pages(ask, lambda page: page.get("next")):
-            yield from page.get(items) or []
+        """See Shown."""
+        return self._shown.feedback(since)
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> list[Feedback]:
         """A reporting webhook: HMAC-SHA256 over ``v0:timestamp:body``, at most five minutes old."""
@@ -246,17 +211,7 @@ class CustomerIo(PeopleTool):
         key = self.config.credential("webhook_key")
         require_signature(key, signed, given.get("x-cio-signature", ""))
         require_recent(stamp)
-        told = orjson.loads(body)
-        data = told.get("data") or {}
-        named = [data.get("recipient"), data.get("email_address")]
-        named.append((data.get("identifiers") or {}).get("email"))
-        email = next((value for value in named if "@" in str(value)), None)
-        kind = _MEANING.get(str(told.get("metric")))
-        if kind is None or not email or told.get("object_type") not in ("email", "customer"):
-            return []
-        at = datetime.fromtimestamp(int(told["timestamp"]), UTC)
-        number, detail = str(told["event_id"]), str(data.get("href") or "")
-        return [Feedback(number, kind, as_address(email), at, detail)]
+        return told_by_webhook(orjson.loads(body))
 
     # Connections
 

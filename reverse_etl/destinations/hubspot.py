@@ -25,16 +25,17 @@ from reverse_etl.destinations.base import (
     Limits,
     Person,
 )
+from reverse_etl.destinations.hubspot_search import feedback
 from reverse_etl.errors import Refused, Unknown
 from reverse_etl.http import HttpClient
 from reverse_etl.naming import ROUTING, properties, totals
 from reverse_etl.outcomes import DELIVERED, Outcome, Status, of_each, silent
-from reverse_etl.paging import by_offset, pages
+from reverse_etl.paging import by_offset
 from reverse_etl.people_tool import EVERYBODY, PeopleTool, Row, lacking
 from reverse_etl.planner import Change
 from reverse_etl.rate import RateBudget, Window
 from reverse_etl.spec import Kind, Sync
-from reverse_etl.values import as_text, as_utc
+from reverse_etl.values import as_text
 
 VERSION = "2026-09"
 _TYPE_IDS = {"contact": "0-1", "customer": "0-2"}
@@ -48,9 +49,7 @@ _CALLS = {
 """Calls in 10 s and in a day, by tier."""
 _ROWS: dict[Kind, int] = {"profile": 100, "segment": 1_000, "trigger": 500}
 _RECORDS_A_CALL = 100
-_SEARCHED = 200
 _LISTED = 500
-_BOUNCED = "hs_email_hard_bounce_reason_enum"
 _REPEATABLE_CATEGORIES = frozenset({"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE"})
 _LIMIT_HEADERS = tuple(
     f"X-HubSpot-RateLimit-{name}" for name in ("Max", "Interval-Milliseconds", "Remaining")
@@ -65,6 +64,8 @@ class HubSpot(PeopleTool):
     account_option = "portal_id"
     dedupe_field = "uuid"
     tells_ids = True
+    drops_events = True
+    lost = frozenset({"missing"})
     capabilities: ClassVar[Mapping[Kind, frozenset[Action]]] = {
         **PeopleTool.capabilities,
         "profile": frozenset({"add", "change", "clear", "archive"}),
@@ -284,40 +285,12 @@ class HubSpot(PeopleTool):
         return of_each(DELIVERED, [person.contact_id for person in people])
 
     def pull(self, since: datetime) -> Iterator[Feedback]:
-        """Contacts that opted out of all mail, and those whose address bounced for good, as they
-        stand. Which mail was clicked the CRM does not tell. Pages go by id, as a search reaches
-        10,000 results and no further."""
+        """See hubspot_search."""
+        return feedback(self._searched, since)
 
-        def following(found: Sequence[Mapping[str, Any]]) -> str:
-            return str(found[-1]["id"]) if len(found) == _SEARCHED else ""
-
-        for found in pages(lambda last: self._searched(since, last), following, "0"):
-            for contact in found:
-                own, told = str(contact["id"]), contact["properties"]
-                at, email = datetime.fromisoformat(told["lastmodifieddate"]), told.get("email")
-                if email and told.get("hs_email_optout") == "true":
-                    yield Feedback(f"unsubscribed:{own}", "unsubscribed", email.lower(), at)
-                if email and (reason := told.get(_BOUNCED)):
-                    yield Feedback(f"bounced:{own}", "bounced", email.lower(), at, reason)
-
-    def _searched(self, since: datetime, last: str) -> list[dict[str, Any]]:
-        changed = str(int(as_utc(since).timestamp() * 1000))
-        recent = [
-            {"propertyName": "lastmodifieddate", "operator": "GTE", "value": changed},
-            {"propertyName": "hs_object_id", "operator": "GT", "value": last},
-        ]
-        out = {"propertyName": "hs_email_optout", "operator": "EQ", "value": "true"}
-        bounced = {"propertyName": _BOUNCED, "operator": "HAS_PROPERTY"}
-        body = {
-            "filterGroups": [{"filters": [out, *recent]}, {"filters": [bounced, *recent]}],
-            "sorts": ["hs_object_id"],
-            "properties": ["email", "hs_email_optout", _BOUNCED, "lastmodifieddate"],
-            "limit": _SEARCHED,
-            "after": "0",
-        }
-        answer = self._searcher.request("POST", f"/crm/objects/{VERSION}/contacts/search", body)
-        found: list[dict[str, Any]] = answer.json()["results"]
-        return found
+    def _searched(self, body: Mapping[str, Any]) -> Any:
+        path = f"/crm/objects/{VERSION}/contacts/search"
+        return self._searcher.request("POST", path, body).json()
 
     def _event_name(self, sync: Sync) -> str:
         fix = "Custom events need it; HubSpot shows it beside the account's name."

@@ -20,13 +20,7 @@ from typing import Any, ClassVar
 
 from reverse_etl import options
 from reverse_etl.configuration import DestinationConfig
-from reverse_etl.destinations.base import (
-    Action,
-    ExternalIds,
-    Feedback,
-    Limits,
-    Person,
-)
+from reverse_etl.destinations.base import Action, ExternalIds, Feedback, Limits, Person
 from reverse_etl.destinations.mailchimp_audience import NO_FIELDS, Audience, hash_of
 from reverse_etl.errors import Refused, UserError
 from reverse_etl.http import HttpClient, basic
@@ -241,7 +235,8 @@ class Mailchimp(PeopleTool):
         known = self.remembered("contact", [person.contact_id for person in people])
 
         def erase(person: Person) -> None:
-            for member in {hash_of(person.email), known.get(person.contact_id, "")} - {""}:
+            hashes = {known.get(person.contact_id, ""), person.email and hash_of(person.email)}
+            for member in hashes - {""}:
                 self._audience.if_there(
                     "POST", f"{self._audience.member(member)}/actions/delete-permanent"
                 )
@@ -251,9 +246,15 @@ class Mailchimp(PeopleTool):
     def unsubscribe(self, people: Sequence[Person]) -> list[Outcome]:
         """See Destination. Who is not in the audience is recorded as unsubscribed, so that nothing
         can subscribe them later."""
+        known = self.remembered("contact", [person.contact_id for person in people])
         status = {"status": "unsubscribed", "status_if_new": "unsubscribed"}
 
         def opt_out(person: Person) -> None:
+            if not person.email:
+                if own := known.get(person.contact_id):
+                    body = {"status": "unsubscribed"}
+                    self._audience.if_there("PATCH", self._audience.member(own), body)
+                return
             body = {"email_address": person.email, **status}
             self._audience.call("PUT", self._audience.member(hash_of(person.email)), body)
 

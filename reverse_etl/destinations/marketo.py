@@ -285,7 +285,7 @@ class Marketo(PeopleTool):
         """Every lead of a person, by contact_id."""
         known = self.remembered("contact", [person.contact_id for person in people])
         found = {p.contact_id: {known.get(p.contact_id, "")} - {""} for p in people}
-        by_email = {person.email: person.contact_id for person in people}
+        by_email = {person.email: person.contact_id for person in people if person.email}
         for lead in self._instance.leads("email", by_email):
             if owner := by_email.get(str(lead.get("email")).lower()):
                 found[owner].add(str(lead["id"]))

@@ -7,7 +7,7 @@ marketo. Every answer is a 200; what failed is in its body.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,7 @@ from reverse_etl.oauth import FORM, ClientCredentials
 from reverse_etl.once import Once
 from reverse_etl.outcomes import Outcome
 from reverse_etl.paging import pages
+from reverse_etl.pieces import by_weight
 from reverse_etl.rate import RateBudget
 from reverse_etl.values import as_text
 
@@ -99,7 +100,8 @@ class Instance:
     def leads(self, name: str, values: Iterable[str]) -> list[dict[str, Any]]:
         """Leads with one of these values, the oldest first; the address of a call stays short."""
         found = []
-        for some in _short(sorted(values)):
+        short = by_weight(sorted(values), lambda v: len(v) + 3, _MOST_VALUES, _LONGEST_QUERY)
+        for some in short:
             query = {"filterType": name, "filterValues": ",".join(some), "fields": "id,email"}
             found += self.all("/rest/v1/leads.json", query)
         return sorted(found, key=lambda lead: int(lead["id"]))
@@ -183,18 +185,3 @@ def _fact(activity: Mapping[str, Any], email: str) -> Feedback:
     at = datetime.fromisoformat(activity["activityDate"])
     mail = str(activity.get("primaryAttributeValue") or "")
     return Feedback(number, _ACTIVITIES[activity["activityTypeId"]], email.lower(), at, mail)
-
-
-def _short(values: Sequence[str]) -> Iterator[list[str]]:
-    """Values that fit into the address of a call."""
-    piece: list[str] = []
-    size = 0
-    for value in values:
-        weight = len(value) + 3
-        if piece and (len(piece) == _MOST_VALUES or size + weight > _LONGEST_QUERY):
-            yield piece
-            piece, size = [], 0
-        piece.append(value)
-        size += weight
-    if piece:
-        yield piece

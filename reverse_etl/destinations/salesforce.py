@@ -23,25 +23,30 @@ from reverse_etl.database import in_pieces
 from reverse_etl.destinations.base import (
     ExternalIds,
     Feedback,
-    FeedbackKind,
     Limits,
     Person,
     before_sending,
 )
-from reverse_etl.destinations.salesforce_org import LOST, MOST_RECORDS, Org, listed, quoted
+from reverse_etl.destinations.salesforce_org import (
+    LOST,
+    MOST_RECORDS,
+    OPTED_OUT,
+    Org,
+    listed,
+    quoted,
+)
 from reverse_etl.http import HttpClient
 from reverse_etl.naming import owner, plain, told, words
 from reverse_etl.outcomes import DELIVERED, Outcome, of_each, of_person
 from reverse_etl.people_tool import EVERYBODY, PEOPLE, PeopleTool, Row, lacking
 from reverse_etl.planner import Change
 from reverse_etl.spec import Kind, Sync
-from reverse_etl.values import as_plain, as_text, as_utc
+from reverse_etl.values import as_plain, as_utc
 
 _OBJECTS = {"contact": "Contact", "customer": "Account"}
 _COLLECTION = "/composite/sobjects"
 _REQUIRED = ("name", "lastname")
 _ERASED_TYPES = frozenset({"string", "email", "phone", "textarea", "url", "date", "address"})
-_OPTED_OUT = "HasOptedOutOfEmail"
 
 
 class Salesforce(PeopleTool):
@@ -57,7 +62,7 @@ class Salesforce(PeopleTool):
         "trigger": EVERYBODY,
     }
     words = ({"contact": "contacts", "customer": "accounts"}, "campaigns", "tasks")
-    reserved: ClassVar[Mapping[Kind, frozenset[str]]] = {"profile": frozenset({plain(_OPTED_OUT)})}
+    reserved: ClassVar[Mapping[Kind, frozenset[str]]] = {"profile": frozenset({plain(OPTED_OUT)})}
 
     def __init__(self, config: DestinationConfig, ids: ExternalIds) -> None:
         super().__init__(config, ids)
@@ -93,7 +98,7 @@ class Salesforce(PeopleTool):
             )
         if spec.kind == "profile":
             is_tied = spec.object == "contact" and "customerid" in self._org.fields("Account")
-            known = {*self._org.fields(object_), plain(_OPTED_OUT)}
+            known = {*self._org.fields(object_), plain(OPTED_OUT)}
             known |= {"customerid", "customername"} if is_tied else set()
             absent = [column for column in sync.columns if plain(column) not in known]
             place += ", give the integration's user access"
@@ -263,15 +268,17 @@ class Salesforce(PeopleTool):
 
     def unsubscribe(self, people: Sequence[Person]) -> list[Outcome]:
         """See Destination. The flag of every contact with the address is set."""
-        return [self._of_person(person, {_OPTED_OUT: True}) for person in people]
+        return [self._of_person(person, {OPTED_OUT: True}) for person in people]
 
     def _of_person(
         self, person: Person, change: Mapping[str, Any], *, deletes: bool = False
     ) -> Outcome:
-        field = self._org.external_id("Contact", "contact_id")
-        which = f"Email = {quoted(person.email)}"
-        which += f" OR {field} = {quoted(person.contact_id)}" if field else ""
-        ids = [str(contact["Id"]) for contact in self._org.rows("Contact", "Id", which)]
+        own = self._org.external_id("Contact", "contact_id")
+        names = {"Email": person.email, own: person.contact_id}
+        # an empty text in a query means everybody who has none
+        which = [f"{name} = {quoted(text)}" for name, text in names.items() if name and text]
+        found = self._org.rows("Contact", "Id", " OR ".join(which)) if which else []
+        ids = [str(contact["Id"]) for contact in found]
         if not ids:
             return DELIVERED.of(person.contact_id)
         records = {id_: {"id": id_, **change} for id_ in ids}
@@ -282,41 +289,19 @@ class Salesforce(PeopleTool):
         return outcome
 
     def pull(self, since: datetime) -> Iterator[Feedback]:
-        """Contacts that opted out, and addresses that bounced. Clicks stay with who mails."""
-        at = as_text(since)
-        for contact in self._org.rows(
-            "Contact",
-            f"Id, Email, {_OPTED_OUT}, EmailBouncedDate, EmailBouncedReason, SystemModstamp",
-            f"SystemModstamp >= {at}",
-            "Email != null",
-            f"({_OPTED_OUT} = true OR EmailBouncedDate >= {at})",
-        ):
-            if contact.get(_OPTED_OUT):
-                yield _feedback("unsubscribed", contact, contact["SystemModstamp"])
-            if bounced := contact.get("EmailBouncedDate"):
-                yield _feedback("bounced", contact, bounced, contact.get("EmailBouncedReason"))
+        """See Org."""
+        return self._org.feedback(since)
 
     @property
     def _client(self) -> HttpClient:
         return self.client({}, [self.config.credential("client_secret")], learn=self._org.learn)
 
 
-def _feedback(
-    kind: FeedbackKind, contact: Mapping[str, Any], at: str, detail: str | None = None
-) -> Feedback:
-    """An opt-out is a state of the contact: told again with every later change, it is one fact."""
-    fact = f"{kind}:{contact['Id']}" + (f":{at}" if kind == "bounced" else "")
-    instant = datetime.fromisoformat(at)
-    return Feedback(fact, kind, str(contact["Email"]).lower(), instant, detail or "")
-
-
 def _fields(org: Org, object_: str, row: Row) -> dict[str, Any]:
     """A row by the org's names of fields; no opt-out is ever written from one."""
     fields = org.fields(object_)
     given = {plain(column): as_plain(value) for column, value in row.attributes.items()}
-    return {
-        fields[n]["name"]: v for n, v in given.items() if n in fields and n != plain(_OPTED_OUT)
-    }
+    return {fields[n]["name"]: v for n, v in given.items() if n in fields and n != plain(OPTED_OUT)}
 
 
 def _text(row: Row, column: str) -> str:

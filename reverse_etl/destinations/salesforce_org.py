@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from reverse_etl import options
 from reverse_etl.configuration import DestinationConfig
+from reverse_etl.destinations.base import Feedback, FeedbackKind
 from reverse_etl.errors import DestinationFault, NotSent, QuotaSpent, Refused, Unknown
 from reverse_etl.http import Answer, HttpClient
 from reverse_etl.naming import plain
@@ -22,6 +24,7 @@ from reverse_etl.once import Once
 from reverse_etl.outcomes import Outcome, Status, in_order, silent
 from reverse_etl.paging import pages
 from reverse_etl.rate import RateBudget
+from reverse_etl.values import as_text
 
 MOST_RECORDS = 200
 """A call may hold."""
@@ -29,6 +32,7 @@ LOST = frozenset({"INVALID_CROSS_REFERENCE_KEY", "ENTITY_IS_DELETED"})
 """Codes that say that an id leads nowhere."""
 LOCK_PAUSES = (0.2, 0.8, 2.4)
 """Seconds before a record is tried again that somebody else held; a lock lasts seconds."""
+OPTED_OUT = "HasOptedOutOfEmail"
 _LOCKED = "UNABLE_TO_LOCK_ROW"
 _REPEATABLE = frozenset({_LOCKED, "SERVER_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"})
 
@@ -73,6 +77,21 @@ class Org:
         first = f"/query?{urlencode({'q': soql})}"
         found = pages(lambda path: self.call("GET", path), following, first)
         return [row for page in found for row in page["records"]]
+
+    def feedback(self, since: datetime) -> Iterator[Feedback]:
+        """Contacts that opted out, and addresses that bounced. Clicks stay with who mails."""
+        at = as_text(since)
+        for contact in self.rows(
+            "Contact",
+            f"Id, Email, {OPTED_OUT}, EmailBouncedDate, EmailBouncedReason, SystemModstamp",
+            f"SystemModstamp >= {at}",
+            "Email != null",
+            f"({OPTED_OUT} = true OR EmailBouncedDate >= {at})",
+        ):
+            if contact.get(OPTED_OUT):
+                yield _feedback("unsubscribed", contact, contact["SystemModstamp"])
+            if bounced := contact.get("EmailBouncedDate"):
+                yield _feedback("bounced", contact, bounced, contact.get("EmailBouncedReason"))
 
     def write(
         self, method: str, path: str, object_: str, records: Mapping[str, Mapping[str, Any]]
@@ -153,6 +172,15 @@ def reading(result: Mapping[str, Any]) -> Outcome:
     code = str(error["statusCode"])
     status: Status = "retryable" if code in _REPEATABLE else "rejected"
     return Outcome("", status, code, str(error["message"]))
+
+
+def _feedback(
+    kind: FeedbackKind, contact: Mapping[str, Any], at: str, detail: str | None = None
+) -> Feedback:
+    """An opt-out is a state of the contact: told again with every later change, it is one fact."""
+    fact = f"{kind}:{contact['Id']}" + (f":{at}" if kind == "bounced" else "")
+    instant = datetime.fromisoformat(at)
+    return Feedback(fact, kind, str(contact["Email"]).lower(), instant, detail or "")
 
 
 def quoted(text: str) -> str:

@@ -17,23 +17,12 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from reverse_etl import options
-from reverse_etl.destinations.base import (
-    Action,
-    Destination,
-    Limits,
-    before_sending,
-)
-from reverse_etl.errors import (
-    Denied,
-    DestinationFault,
-    NotSent,
-    RateLimited,
-    Refused,
-    Unknown,
-)
+from reverse_etl.destinations.base import Action, Destination, Limits, before_sending
+from reverse_etl.errors import Denied, DestinationFault, NotSent, RateLimited, Refused, Unknown
 from reverse_etl.http import HttpClient
 from reverse_etl.naming import owner, told, words
 from reverse_etl.outcomes import Outcome, of_each
+from reverse_etl.pieces import by_weight
 from reverse_etl.planner import Change
 from reverse_etl.rate import Window
 from reverse_etl.spec import Kind, Sync
@@ -91,16 +80,11 @@ class Slack(Destination):
         for change in changes:
             places.setdefault(owner(change) if self._to == "owner" else "", []).append(change)
         for _, some in sorted(places.items()):
-            message: list[Change] = []
-            size = 0
-            for change in sorted(some, key=lambda c: (owner(c), c.key)):
-                length = len(self._text(change)) + 1
-                if message and (len(message) == ROWS_A_MESSAGE or size + length > LONGEST_MESSAGE):
-                    yield message
-                    message, size = [], 0
-                message.append(change)
-                size += length
-            yield message
+            rows = sorted(some, key=lambda change: (owner(change), change.key))
+            yield from by_weight(rows, self._length, ROWS_A_MESSAGE, LONGEST_MESSAGE)
+
+    def _length(self, change: Change) -> int:
+        return len(self._text(change)) + 1
 
     def check(self, syncs: Sequence[Sync]) -> list[str]:
         """Token, scopes, and the channel with the bot in it. Posts nothing."""

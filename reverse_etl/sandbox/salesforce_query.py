@@ -132,5 +132,5 @@ def _value(token: str) -> Any:
 
 
 def _folded(value: Any) -> Any:
-    """SOQL compares texts without case."""
-    return value.lower() if isinstance(value, str) else value
+    """SOQL compares texts without case, and keeps no empty ones: those are null."""
+    return value.lower() or None if isinstance(value, str) else value
