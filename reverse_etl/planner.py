@@ -226,10 +226,12 @@ def _summary(connection: duckdb.DuckDBPyConnection, sync: Sync, known: Known) ->
         "select md5(? || string_agg(key || action || fingerprint, ' ' order by key)) from moving",
         params=[sync.id],
     ).fetchall()
+    # the members of a list side by side: a batch then is of few lists, and each is a call
+    group = "split_part(moving.key, chr(31), 2), " if sync.spec.group_key else ""
     payload = connection.sql(
         "select moving.key as _key, moving.action as _action, moving.fingerprint as _fingerprint,"  # noqa: S608
         f" model_rows.* from moving left join model_rows on {_key(sync)} = moving.key"
-        " order by moving.key"
+        f" order by {group}moving.key"
     ).to_arrow_table()
     [(row_count,)] = connection.sql("select count(*) from candidates").fetchall()
     moot = connection.sql(

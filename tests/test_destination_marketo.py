@@ -15,7 +15,7 @@ import requests
 from openapi_core import Config, OpenAPI
 from openapi_core.contrib.requests import RequestsOpenAPIRequest
 
-from reverse_etl.destinations import marketo
+from reverse_etl.destinations import marketo_instance
 from reverse_etl.destinations.base import Person
 from reverse_etl.destinations.marketo_instance import InFlight
 from reverse_etl.errors import UserError
@@ -209,7 +209,7 @@ def test_calls_beyond_the_rate_are_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # a hundredth of the 20 s window, and of the pause that goes with it
-    monkeypatch.setitem(marketo._PAUSES, "606", marketo._PAUSES["606"] / 100)
+    monkeypatch.setitem(marketo_instance._PAUSES, "606", marketo_instance._PAUSES["606"] / 100)
     with Sandbox(tmp_path / "sandbox.db", limits={"marketo": RateLimit(4, 0.2, 1_000)}) as sandbox:
         project = a_project(tmp_path / "project", sandbox)
         project.retries = Retries(tries=6, first_pause=0.01, longest_pause=15)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from reverse_etl.destinations import salesforce
+from reverse_etl.destinations import salesforce_org
 from reverse_etl.destinations.base import Person
 from reverse_etl.destinations.salesforce_org import LOCK_PAUSES
 from reverse_etl.errors import UserError
@@ -176,8 +176,8 @@ def test_a_record_that_fails_does_not_take_its_call_down(
 def test_a_locked_record_is_tried_again_by_itself(
     project: OneTool, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pauses = tuple(pause / 10 for pause in salesforce._LOCK_PAUSES)
-    monkeypatch.setattr(salesforce, "_LOCK_PAUSES", pauses)
+    pauses = tuple(pause / 10 for pause in LOCK_PAUSES)
+    monkeypatch.setattr(salesforce_org, "LOCK_PAUSES", pauses)
     contacts(project, 3)
     vendor(sandbox).locked["c_2"] = 2
     assert project.apply()[PROFILES].delivered == 3
