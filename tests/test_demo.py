@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from tests.conftest import ROOT, ProjectCopy
+from tests.dbt_run import run_dbt, this_project
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,22 @@ def latest(instance: dg.DagsterInstance, *path: str) -> dg.AssetMaterialization:
     assert event is not None
     assert event.asset_materialization is not None
     return event.asset_materialization
+
+
+def test_every_unit_test_of_the_models_passes_on_a_warehouse_that_remembers_its_past(
+    demo: Demo, tmp_path: Path
+) -> None:
+    """They need the tables of a build, and must not read what stands in them."""
+    run_dbt(
+        demo.project.root / "dbt_project",
+        demo.project.root / "data/warehouse.duckdb",
+        "test",
+        "--select",
+        "test_type:unit",
+        day="2026-10-28",
+        target=tmp_path,
+        manifest=this_project(),
+    )
 
 
 def test_a_second_run_skips_the_baseline_and_sends_nothing(demo: Demo) -> None:
