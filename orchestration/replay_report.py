@@ -41,12 +41,19 @@ class StageDifference:
 
 @dataclass(frozen=True)
 class Touches:
-    """Episodes that a trigger opened within the days: under each set of rules, and under both."""
+    """Episodes that a trigger opened within the days: under each set of rules, and under both.
+
+    An episode of A and one of B are the same where each is the other's nearest of the same
+    customer, contact and subject, less than the trigger's re-arm time away: a moved threshold
+    moves the day on which it opens. ``days_earlier`` is the median of how much earlier B opened
+    them; negative: later, None: they share none.
+    """
 
     trigger: str
     a: int
     b: int
     both: int
+    days_earlier: float | None
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ def keep(
     values = {"side": side, "until": until, "days": days}
     connection.execute(_KEEP_HEALTH, values)
     connection.execute(_KEEP_STAGES, {"side": side})
+    connection.execute(_KEEP_REARM, {"side": side})
     for (trigger,) in connection.execute(_TRIGGERS).fetchall():
         connection.execute(_KEEP_TOUCHES.format(trigger=trigger), values)
 
@@ -128,10 +136,13 @@ def printed(found: Replay) -> None:
             for one in found.stages
         )
     )
-    touches = Table("Touches", "A", "B", "under both", "only A", "only B")
+    touches = Table(
+        "Touches", "A", "B", "under both", "only A", "only B", "median days earlier under B"
+    )
     for one in found.touches:
         numbers = (one.a, one.b, one.both, one.a - one.both, one.b - one.both)
-        touches.add_row(one.trigger, *map(str, numbers))
+        days = "" if one.days_earlier is None else f"{one.days_earlier:g}"
+        touches.add_row(one.trigger, *map(str, numbers), days)
     console.print(touches)
 
 
@@ -195,7 +206,9 @@ _KEPT = (
     "create table if not exists replay.stages (side varchar, customer_id varchar,"
     " journey_stage varchar, entered_on date, exited_on date)",
     "create table if not exists replay.touches (side varchar, trigger_name varchar,"
-    " event_id varchar)",
+    " event_id varchar, customer_id varchar, contact_id varchar, subject varchar, opened_on date)",
+    "create table if not exists replay.rearm (side varchar, trigger_name varchar,"
+    " rearm_days integer)",
 )
 
 _KEEP_HEALTH = """
@@ -212,6 +225,12 @@ _KEEP_STAGES = """
     from marts.customer_journey_history
 """
 
+_KEEP_REARM = """
+    insert into replay.rearm
+    select $side, 'trg_' || trigger_name, rearm_days
+    from rules.playbooks
+"""
+
 _TRIGGERS = """
     select table_name from information_schema.tables
     where table_schema = 'triggers' and starts_with(table_name, 'trg_')
@@ -220,7 +239,8 @@ _TRIGGERS = """
 
 _KEEP_TOUCHES = """
     insert into replay.touches
-    select $side, '{trigger}', event_id
+    select $side, '{trigger}', event_id, customer_id, coalesce(contact_id, ''), subject,
+        cast(occurred_at as date)
     from triggers."{trigger}"
     where cast(occurred_at as date) between $until::date - $days::integer + 1 and $until
 """
@@ -270,13 +290,33 @@ _STAGE_DAYS = """
 """
 
 _TOUCHES = """
-    select trigger_name, count(*) filter (on_a), count(*) filter (on_b),
-        count(*) filter (on_a and on_b)
-    from (
-        select trigger_name, event_id, bool_or(side = 'a') as on_a, bool_or(side = 'b') as on_b
-        from replay.touches
-        group by all
+    with pairs as (
+        select trigger_name, a.event_id as event_a, b.event_id as event_b,
+            date_diff('day', b.opened_on, a.opened_on) as days_earlier
+        from (from replay.touches where side = 'a') as a
+        inner join (from replay.touches where side = 'b') as b
+            using (trigger_name, customer_id, contact_id, subject)
+        inner join replay.rearm using (trigger_name)
+        where rearm.side = 'a' and abs(days_earlier) < rearm_days
+    ),
+
+    shared as (
+        select trigger_name, days_earlier
+        from pairs
+        qualify row_number() over (partition by trigger_name, event_a
+                order by abs(days_earlier), event_b) = 1
+            and row_number() over (partition by trigger_name, event_b
+                order by abs(days_earlier), event_a) = 1
     )
+
+    select trigger_name, count(*) filter (side = 'a'), count(*) filter (side = 'b'),
+        coalesce(any_value(number), 0), any_value(median_days)
+    from replay.touches
+    left join (
+        select trigger_name, count(*) as number, median(days_earlier) as median_days
+        from shared
+        group by 1
+    ) using (trigger_name)
     group by 1
     order by 1
 """

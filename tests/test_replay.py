@@ -93,6 +93,8 @@ def test_a_stricter_band_flags_earlier_and_never_later(
     touched = {one["trigger"]: one for one in found["touches"]}
     unused = touched["trg_feature_unused"]
     assert 0 < unused["both"] <= min(unused["a"], unused["b"])
+    # a week less without a feature asks after it a week earlier
+    assert unused["days_earlier"] == 7
     assert found["stage_days_differing"] >= sum(one["customers"] for one in found["stages"])
 
 
@@ -108,6 +110,7 @@ def test_the_present_rules_against_themselves_differ_in_nothing(
     assert found["stage_days_differing"] == 0
     assert all(one["a"] == one["b"] == one["both"] for one in found["touches"])
     assert sum(one["a"] for one in found["touches"]) > 0
+    assert {one["days_earlier"] for one in found["touches"]} <= {0, None}
 
 
 @pytest.mark.parametrize(
