@@ -46,21 +46,46 @@
         select counted.usage_date
         from {{ this }} as counted
         inner join (
-            {{ usage_attributed('(select distinct user_id, workspace_id, event_name from ' ~ this ~ ')') }}
+            {{ usage_attributed('(' ~ counted_by_whom() ~ ')') }}
         ) as present
             on
                 coalesce(counted.user_id, '') = coalesce(present.user_id, '')
                 and coalesce(counted.workspace_id, '') = coalesce(present.workspace_id, '')
-                and counted.event_name = present.event_name
         where
-            coalesce(counted.customer_id, '') <> coalesce(present.customer_id, '')
-            or coalesce(counted.contact_id, '') <> coalesce(present.contact_id, '')
-            or counted.feature <> present.feature
-            or coalesce(counted.module, '') <> coalesce(present.module, '')
-            or counted.is_key_feature <> present.is_key_feature
-            or counted.is_first_value <> present.is_first_value
+            present.least_customer_id <> coalesce(present.customer_id, '')
+            or present.greatest_customer_id <> coalesce(present.customer_id, '')
+            or present.least_contact_id <> coalesce(present.contact_id, '')
+            or present.greatest_contact_id <> coalesce(present.contact_id, '')
+
+        union distinct
+
+        select counted.usage_date
+        from {{ this }} as counted
+        left join {{ ref('features') }} as features
+            on counted.event_name = features.event
+        where
+            counted.feature <> coalesce(features.feature, 'app')
+            or coalesce(counted.module, '') <> coalesce(features.module, '')
+            or counted.is_key_feature <> coalesce(features.is_key, false)
+            or counted.is_first_value <> coalesce(features.is_first_value, false)
     {%- endset -%}
     {{ return(run_query(days).columns[0].values() | sort) }}
+{%- endmacro %}
+
+{# The users and workspaces of what was counted, with the least and the greatest that their use was attributed to. #}
+{% macro counted_by_whom() -%}
+    select
+        user_id,
+        workspace_id,
+        cast(null as {{ dbt.type_string() }}) as event_name,
+        min(coalesce(customer_id, '')) as least_customer_id,
+        max(coalesce(customer_id, '')) as greatest_customer_id,
+        min(coalesce(contact_id, '')) as least_contact_id,
+        max(coalesce(contact_id, '')) as greatest_contact_id
+    from {{ this }}
+    group by
+        user_id,
+        workspace_id
 {%- endmacro %}
 
 {#

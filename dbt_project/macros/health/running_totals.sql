@@ -94,13 +94,16 @@
 {%- endmacro %}
 
 {#
-    The changes of a count of different things (contacts, features) seen in a window of days, as column `counted`: one
-    comes when it was not seen for that long, and goes when it is not seen again in time.
+    The changes of a count of different things (contacts, features, days) seen in a window of days, as column `counted`:
+    one comes when it was not seen for that long, and goes when it is not seen again in time.
 
-    seen     subselect of customer_id, thing and on_date, one row for each
-    days     length of the window, the day itself included
+    facts      relation with customer_id, the thing and the date; one thing may be seen several times a day
+    thing      expression over the facts: whose different values count
+    date       the date on which it was seen, an expression too
+    days       length of the window, the day itself included
+    condition  which facts count
 #}
-{% macro distinct_in_days(seen, days) -%}
+{% macro distinct_in_days(facts, thing, date, days, condition='1 = 1') -%}
     (
         {%- for sign, shift, edge in [(1, 0, 'previous_date'), (-1, days, 'next_date')] %}
         select
@@ -109,14 +112,24 @@
             {{ sign }} as counted
         from (
             select
-                customer_id,
-                on_date,
-                {{ 'lag' if sign == 1 else 'lead' }}(on_date) over (
-                    partition by customer_id, thing
-                    order by on_date
+                seen.customer_id,
+                seen.on_date,
+                {{ 'lag' if sign == 1 else 'lead' }}(seen.on_date) over (
+                    partition by seen.customer_id, seen.thing
+                    order by seen.on_date
                 ) as {{ edge }}
-            from {{ seen }} as seen
-            where on_date > {{ days_before(first_scored_day(), days) }}
+            from (
+                select distinct
+                    customer_id,
+                    {{ thing }} as thing,
+                    {{ date }} as on_date
+                from {{ facts }}
+                where
+                    customer_id is not null
+                    and {{ thing }} is not null
+                    and {{ condition }}
+                    and {{ date }} > {{ days_before(first_scored_day(), days) }}
+            ) as seen
         ) as neighbours
         where
             {{ edge }} is null
@@ -129,19 +142,9 @@
     )
 {%- endmacro %}
 
-{# Who or what was at work on which day, for distinct_in_days: each `thing` (a column of int_usage__daily) once a day. #}
-{% macro things_used(thing, condition='1 = 1') -%}
-    (
-        select distinct
-            customer_id,
-            {{ thing }} as thing,
-            known_date as on_date
-        from {{ ref('int_usage__daily') }}
-        where
-            customer_id is not null
-            and {{ thing }} is not null
-            and {{ condition }}
-    )
+{# What was at work in a window of days: different values of a column of int_usage__daily. #}
+{% macro used_in_days(thing, days, condition='1 = 1') -%}
+    {{ return(distinct_in_days(ref('int_usage__daily'), thing, 'known_date', days, condition)) }}
 {%- endmacro %}
 
 {#

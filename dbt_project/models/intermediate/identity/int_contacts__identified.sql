@@ -48,6 +48,25 @@ customers as (
 
 ),
 
+-- one row for each company of a CRM that a customer is
+crm_companies as (
+
+    select
+        customer_id,
+        'hubspot' as source_name,
+        hubspot_company_id as company_id
+    from customers
+
+    union all
+
+    select
+        customer_id,
+        'salesforce' as source_name,
+        salesforce_account_id as company_id
+    from customers
+
+),
+
 requesters as (
 
     select *
@@ -108,7 +127,7 @@ ranked_crm_contacts as (
 
     select
         crm_contacts.*,
-        customers.customer_id,
+        crm_companies.customer_id,
         addresses.contact_id,
         addresses.first_seen_at as address_seen_at,
         max(case when crm_contacts.has_opted_out then 1 else 0 end) over (
@@ -121,12 +140,10 @@ ranked_crm_contacts as (
     from crm_contacts
     inner join addresses
         on crm_contacts.email = addresses.email
-    inner join customers
+    inner join crm_companies
         on
-            crm_contacts.company_id = case crm_contacts.source_name
-                when 'hubspot' then customers.hubspot_company_id
-                else customers.salesforce_account_id
-            end
+            crm_contacts.source_name = crm_companies.source_name
+            and crm_contacts.company_id = crm_companies.company_id
 
 ),
 

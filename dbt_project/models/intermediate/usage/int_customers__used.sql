@@ -27,22 +27,31 @@ contact_days as (
 
 ),
 
-summed as (
+lasting as (
 
     select
         customer_id,
         min(first_used_at) as first_active_at,
         min(case when is_first_value then first_used_at end) as first_value_at,
-        max(last_used_at) as last_active_at,
+        max(last_used_at) as last_active_at
+    from usage_daily
+    where customer_id is not null
+    group by customer_id
+
+),
+
+-- different things are counted among the rows of a quarter, not of all time
+recent as (
+
+    select
+        customer_id,
         count(distinct case
             when usage_date > {{ days_before(as_of_date(), 28) }} then usage_date
         end) as active_days_28d,
         count(distinct case
             when usage_date > {{ days_before(as_of_date(), 28) }} then contact_id
         end) as active_contacts_28d,
-        count(distinct case
-            when usage_date > {{ days_before(as_of_date(), 90) }} then contact_id
-        end) as active_contacts_90d,
+        count(distinct contact_id) as active_contacts_90d,
         count(distinct case
             when is_key_feature and usage_date > {{ days_before(as_of_date(), 28) }} then feature
         end) as key_features_28d,
@@ -59,7 +68,9 @@ summed as (
         sum(case when usage_date > {{ days_before(as_of_date(), 28) }} then sessions else 0 end) as sessions_28d,
         sum(case when usage_date > {{ days_before(as_of_date(), 28) }} then errors else 0 end) as errors_28d
     from usage_daily
-    where customer_id is not null
+    where
+        customer_id is not null
+        and usage_date > {{ days_before(as_of_date(), 90) }}
     group by customer_id
 
 ),
@@ -67,13 +78,28 @@ summed as (
 final as (
 
     select
-        summed.*,
-        {{ days_between('first_active_at', 'first_value_at') }} as days_to_first_value,
-        {{ ratio('summed.uses_28d', 'contact_days.contact_days_28d') }} as uses_per_contact_day_28d,
-        {{ ratio('contact_days.contact_days_28d', '28 * summed.active_contacts_28d') }} as stickiness_28d
-    from summed
+        lasting.customer_id,
+        lasting.first_active_at,
+        lasting.first_value_at,
+        lasting.last_active_at,
+        coalesce(recent.active_days_28d, 0) as active_days_28d,
+        coalesce(recent.active_contacts_28d, 0) as active_contacts_28d,
+        coalesce(recent.active_contacts_90d, 0) as active_contacts_90d,
+        coalesce(recent.key_features_28d, 0) as key_features_28d,
+        coalesce(recent.active_days_7d, 0) as active_days_7d,
+        coalesce(recent.features_28d, 0) as features_28d,
+        coalesce(recent.modules_28d, 0) as modules_28d,
+        coalesce(recent.uses_28d, 0) as uses_28d,
+        coalesce(recent.sessions_28d, 0) as sessions_28d,
+        coalesce(recent.errors_28d, 0) as errors_28d,
+        {{ days_between('lasting.first_active_at', 'lasting.first_value_at') }} as days_to_first_value,
+        {{ ratio('recent.uses_28d', 'contact_days.contact_days_28d') }} as uses_per_contact_day_28d,
+        {{ ratio('contact_days.contact_days_28d', '28 * recent.active_contacts_28d') }} as stickiness_28d
+    from lasting
+    left join recent
+        on lasting.customer_id = recent.customer_id
     left join contact_days
-        on summed.customer_id = contact_days.customer_id
+        on lasting.customer_id = contact_days.customer_id
 
 )
 

@@ -1,5 +1,5 @@
 -- Contacts active in the last 28 days as a share of the seats bought.
-{% set counted = running_totals(distinct_in_days(things_used('contact_id'), 28), ['counted']) %}
+{% set counted = running_totals(used_in_days('contact_id', 28), ['counted']) %}
 with
 
 customer_days as (

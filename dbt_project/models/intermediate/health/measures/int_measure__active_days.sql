@@ -1,5 +1,5 @@
 -- Days in the last 28 on which anybody at the customer worked in the product.
-{% set counted = running_totals(distinct_in_days(things_used('known_date'), 28), ['counted']) %}
+{% set counted = running_totals(used_in_days('known_date', 28), ['counted']) %}
 with
 
 customer_days as (

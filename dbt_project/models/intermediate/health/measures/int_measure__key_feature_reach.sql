@@ -1,5 +1,5 @@
 -- Contacts who used a key feature in the last 28 days as a share of the seats bought.
-{% set counted = running_totals(distinct_in_days(things_used('contact_id', 'is_key_feature'), 28), ['counted']) %}
+{% set counted = running_totals(used_in_days('contact_id', 28, 'is_key_feature'), ['counted']) %}
 with
 
 customer_days as (

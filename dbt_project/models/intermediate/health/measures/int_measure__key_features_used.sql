@@ -1,5 +1,5 @@
 -- Key features that the customer used in the last 28 days.
-{% set counted = running_totals(distinct_in_days(things_used('feature', 'is_key_feature'), 28), ['counted']) %}
+{% set counted = running_totals(used_in_days('feature', 28, 'is_key_feature'), ['counted']) %}
 with
 
 customer_days as (

@@ -1,5 +1,5 @@
 -- Contacts active in the last 90 days: on how many people the relationship rests.
-{% set counted = running_totals(distinct_in_days(things_used('contact_id'), 90), ['counted']) %}
+{% set counted = running_totals(used_in_days('contact_id', 90), ['counted']) %}
 with
 
 customer_days as (

@@ -1,11 +1,7 @@
 -- Days in the last 28 on which known contacts of the customer visited the website.
-{%- set visits -%}
-    (
-        select distinct customer_id, cast(occurred_at as date) as thing, cast(occurred_at as date) as on_date
-        from {{ ref('int_page_views__attributed') }}
-        where customer_id is not null
-    )
-{%- endset %}
+{% set counted = running_totals(distinct_in_days(
+    ref('int_page_views__attributed'), 'cast(occurred_at as date)', 'cast(occurred_at as date)', 28
+), ['counted']) %}
 with
 
 customer_days as (
@@ -16,7 +12,7 @@ customer_days as (
 
 counted as (
 
-    select * from {{ running_totals(distinct_in_days(visits, 28), ['counted']) }} as running
+    select * from {{ counted }} as totals
 
 ),
 

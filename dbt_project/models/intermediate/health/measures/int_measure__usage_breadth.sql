@@ -1,5 +1,5 @@
 -- Features that the customer used in the last 28 days.
-{% set counted = running_totals(distinct_in_days(things_used('feature', "feature <> 'app'"), 28), ['counted']) %}
+{% set counted = running_totals(used_in_days('feature', 28, "feature <> 'app'"), ['counted']) %}
 with
 
 customer_days as (
