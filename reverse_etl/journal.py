@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Executable, Row, delete, select, update
 
@@ -44,8 +44,7 @@ KNOWN = ("sync", "key", "fingerprint", "state", "acknowledged_at")
 _PENDING = ("sync", "key", "fingerprint", "state")
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """A row about to be sent, and the delivery that will tell what became of it."""
 
     delivery_id: str
@@ -62,8 +61,7 @@ class Touched:
     contact_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What became of an intent: status delivered, rejected, retryable or unknown."""
 
     intent: Intent

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from reverse_etl.errors import Refused
 
 Status = Literal["delivered", "rejected", "retryable", "unknown"]
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one row, in the tool's own words."""
 
     key: str
@@ -22,7 +20,7 @@ class Outcome:
 
     def of(self, key: str) -> Outcome:
         """The same of another row."""
-        return replace(self, key=key)
+        return self._replace(key=key)
 
     @property
     def is_delivered(self) -> bool:

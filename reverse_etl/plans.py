@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,10 +19,13 @@ from reverse_etl.warehouse import EXPIRES_AT, NOT_BEFORE
 
 OWN = ("_key", "_action", "_fingerprint")
 _TIMES = (NOT_BEFORE, EXPIRES_AT)
+_ESCAPED = 6
+"""Bytes that JSON takes at most for a byte of text."""
+_LONGEST_VALUE = 64
+"""Bytes of a number, a time, quotes, colon and comma."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One row to send. A removal has no payload: the row is gone. ``expires_at``: a trigger's event
     is not sent after it."""
 
@@ -95,7 +99,7 @@ class Plan:
         names = [name for name in self.rows.column_names if name not in OWN + _TIMES]
         for some in self.rows.to_batches(max_chunksize=5_000):
             meta = [some.column(name).to_pylist() for name in OWN]
-            columns = [some.column(name).to_pylist() for name in names]
+            columns = [_values(some.column(name)) for name in names]
             expires: Sequence[datetime | None] = [None] * len(some)
             if EXPIRES_AT in some.schema.names:
                 expires = [at and as_utc(at) for at in some.column(EXPIRES_AT).to_pylist()]
@@ -103,6 +107,21 @@ class Plan:
             for key, action, fingerprint, row, until in zip(*meta, values, expires, strict=True):
                 payload = {} if action == "remove" else dict(zip(names, row, strict=True))
                 yield Change(key, action, fingerprint, payload, until)
+
+    @cached_property
+    def heaviest(self) -> int | None:
+        """At most so many bytes has a row as JSON; None where only writing it tells."""
+        if self.rows is None:
+            return 0
+        total = 0
+        for name, column in zip(self.rows.column_names, self.rows.columns, strict=True):
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                longest = pc.max(pc.binary_length(column)).as_py() or 0
+                total += _ESCAPED * longest
+            elif pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+                return None
+            total += len(name.encode()) + _LONGEST_VALUE
+        return total
 
     def column(self, name: str) -> list[Any]:
         """A column's values in the rows that would travel; empty where the model has none."""
@@ -162,3 +181,13 @@ class Plan:
             removes=counts.get("remove", 0),
             rows=rows,
         )
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """As to_pylist, which takes several times as long for decimals and for times."""
+    kind = column.type
+    is_time = pa.types.is_timestamp(kind) and kind.unit == "us" and kind.tz is None
+    if pa.types.is_decimal(kind) or is_time:
+        values: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
+        return values
+    return list(column.to_pylist())

@@ -15,7 +15,9 @@ from reverse_etl.configuration import DestinationConfig
 from reverse_etl.errors import UserError
 from reverse_etl.packing import RECORD, UNIT
 from reverse_etl.planner import GROUP_MARK, Known, Plan, baseline_of_trigger, canary, plan_sync
+from reverse_etl.plans import OWN
 from reverse_etl.spec import Sync, SyncSpec
+from reverse_etl.values import as_json
 from reverse_etl.warehouse import Rows
 
 NOW = datetime(2026, 10, 28, tzinfo=UTC)
@@ -249,6 +251,50 @@ def test_a_baseline_is_exempt_from_shares_and_not_from_rows() -> None:
 def test_a_triggers_first_run_sends_nothing_and_counts_what_it_saw() -> None:
     plan = baseline_of_trigger(a_sync(kind="trigger", key="event_id", channel="c"), ["a", "b"])
     assert (plan.size, len(plan.seen), list(plan)) == (0, 2, [])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "text": st.none() | st.text(max_size=20),
+                "money": st.none() | st.decimals(-(10**15), 10**15, places=2),
+                "share": st.none() | st.floats(allow_nan=False, allow_infinity=False),
+                "number": st.none() | st.integers(-(2**63), 2**63 - 1),
+                "truth": st.none() | st.booleans(),
+                "day": st.none() | st.dates(),
+                "at": st.none() | st.datetimes(),
+                "zoned": st.none() | st.datetimes(timezones=st.just(UTC)),
+            }
+        ),
+        max_size=5,
+    )
+)
+def test_values_travel_as_they_are_and_no_row_weighs_more_than_told(
+    rows: list[dict[str, Any]],
+) -> None:
+    fields = pa.schema(
+        [
+            *((name, pa.string()) for name in (*OWN, "text")),
+            ("money", pa.decimal128(18, 2)),
+            ("share", pa.float64()),
+            ("number", pa.int64()),
+            ("truth", pa.bool_()),
+            ("day", pa.date32()),
+            ("at", pa.timestamp("us")),
+            ("zoned", pa.timestamp("us", "UTC")),
+        ]
+    )
+    own = [dict(zip(OWN, (str(n), "add", "f"), strict=True)) for n in range(len(rows))]
+    together = [mine | row for mine, row in zip(own, rows, strict=True)]
+    plan = Plan(a_sync(), rows=pa.Table.from_pylist(together, fields))
+    payloads = [change.payload for change in plan]
+    assert payloads == rows
+    for payload, row in zip(payloads, rows, strict=True):
+        assert {n: type(v) for n, v in payload.items()} == {n: type(v) for n, v in row.items()}
+    assert plan.heaviest is not None
+    assert all(len(as_json(payload)) <= plan.heaviest for payload in payloads)
 
 
 def test_the_digest_belongs_to_one_very_plan() -> None:

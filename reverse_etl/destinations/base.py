@@ -19,7 +19,7 @@ from reverse_etl.http import HttpClient, Learn
 from reverse_etl.once import Once
 from reverse_etl.outcomes import Outcome, Status
 from reverse_etl.pieces import by_weight
-from reverse_etl.planner import Change
+from reverse_etl.planner import Change, Plan
 from reverse_etl.rate import Budgets, RateBudget, Window
 from reverse_etl.spec import Kind, Sync
 from reverse_etl.values import as_json
@@ -186,10 +186,13 @@ class Destination(ABC):
     def batches(self, kind: Kind, changes: Iterable[Change]) -> Iterator[list[Change]]:
         """Changes in batches that respect the tool's limits of rows and of bytes."""
         limits = self.limits(kind)
+        heaviest = changes.heaviest if isinstance(changes, Plan) else None
+        is_light = heaviest is not None and heaviest * limits.batch_rows <= limits.batch_bytes
         remaining = iter(changes)
         while group := list(islice(remaining, limits.batch_rows)):
             # one look at all of them is enough for most, and costs half of a look at each
-            weighs = len(as_json([change.payload for change in group])) if len(group) > 1 else 0
+            needs_weighing = len(group) > 1 and not is_light
+            weighs = len(as_json([change.payload for change in group])) if needs_weighing else 0
             if weighs <= limits.batch_bytes:
                 yield group
             else:
