@@ -64,6 +64,7 @@ class Compiled:
     warehouse: Path
     decisions: str
     history: str
+    episodes: str
 
     def on(self, sql: str, day: date) -> str:
         """The SQL as the clock of that day would have compiled it."""
@@ -82,7 +83,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     built.build(str(FIRST_DAY), "resource_type:seed")
     # two commercial ones that compete, and no third beside them
     built.run("update rules.playbooks set state = 'live' where trigger_name = 'survey_due'")
-    models = ("trigger_decisions", "trigger_decisions_history")
+    models = ("trigger_decisions", "trigger_decisions_history", "trigger_episodes")
     built.dbt(str(FIRST_DAY), "compile", "--select", *models)
     texts = [
         next((built.folder / "target/compiled").rglob(f"{model}.sql")).read_text()
@@ -246,3 +247,15 @@ def test_the_decision_words_are_those_that_the_yml_names() -> None:
     listed = re.search(r"values: \[(send, .*?)\]", yml)
     assert listed
     assert set(re.findall(r"then '([a-z_]+)'", sql)) - {"paused"} <= set(listed[1].split(", "))
+
+
+def test_episodes_of_health_and_no_others_open_silently_under_new_rules(
+    compiled: Compiled,
+) -> None:
+    found = re.findall(r"'(\w+)' as trigger_name,.*?(\w+) as follows_health", compiled.episodes, re.S)
+    assert {name for name, follows in found if follows == "true"} == {
+        *("expansion_ready", "health_dropped", "loyalty_sinking", "risk_entered"),
+        "sponsor_went_quiet",
+    }
+    assert len(found) > 20
+    assert {follows for _, follows in found} == {"true", "false"}
