@@ -252,7 +252,9 @@ def test_the_decision_words_are_those_that_the_yml_names() -> None:
 def test_episodes_of_health_and_no_others_open_silently_under_new_rules(
     compiled: Compiled,
 ) -> None:
-    found = re.findall(r"'(\w+)' as trigger_name,.*?(\w+) as follows_health", compiled.episodes, re.S)
+    found = re.findall(
+        r"'(\w+)' as trigger_name,.*?(\w+) as follows_health", compiled.episodes, re.S
+    )
     assert {name for name, follows in found if follows == "true"} == {
         *("expansion_ready", "health_dropped", "loyalty_sinking", "risk_entered"),
         "sponsor_went_quiet",

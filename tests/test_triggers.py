@@ -108,6 +108,7 @@ def test_a_trigger_has_a_playbook_of_its_channel(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_trigger_has_the_columns_that_decisions_and_channels_need(name: str) -> None:
     needed = {"event_id", "customer_id", "contact_id", "subject", "occurred_at", "customer_name"}
+    needed |= {"reason"}
     channel = PLAYBOOKS[name]["channel"]
     needed |= {"email", "contact_name", "language"} if channel == "email" else set()
     needed |= {"owner_email", "owner_name"} if channel == "owner_alert" else set()
