@@ -105,20 +105,20 @@ class World:
         zones = ["Asia/Tokyo", "America/New_York", "Europe/Berlin", None]
         for customer in range(6):
             plan = self.random.choice(["in_touch", "waiting", None, None, None])
-            self._insert("marts.customer_touch_plan", (f"c{customer}", plan))
+            self.insert("marts.customer_touch_plan", (f"c{customer}", plan))
             for number in range(4):
                 contact = f"c{customer}_{number}"
                 bounced, out = self.random.random() < 0.1, self.random.random() < 0.1
                 country = self.random.choice(["Japan", "Germany", None])
                 zone = self.random.choice(zones)
-                self._insert(
+                self.insert(
                     "marts.contacts", (contact, f"c{customer}", zone, country, bounced, out)
                 )
                 for purpose in ("research", "onboarding"):
                     allowed = self.random.random() < 0.8 and not bounced and not out
                     stopped = "bounced" if bounced else "unsubscribed" if out else None
                     basis = self.random.choice(["opt_in", "soft_opt_in", "contract"])
-                    self._insert(
+                    self.insert(
                         "marts.contact_consents",
                         (contact, "email", purpose, allowed, basis, stopped),
                     )
@@ -131,7 +131,7 @@ class World:
             at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC).replace(tzinfo=None)
             for _ in range(self.random.randrange(6)):
                 contact = f"c{self.random.randrange(6)}_{self.random.randrange(4)}"
-                self._insert(
+                self.insert(
                     "marts.touchpoints",
                     (contact[:2], contact, True, "outbound", "email", "hubspot", at),
                 )
@@ -141,12 +141,12 @@ class World:
                 who = None if trigger == "health_dropped" else contact
                 event = f"{trigger}_{len(episodes)}"
                 episodes.append((trigger, event, contact[:2], who, at))
-                self._insert("triggers.trigger_episodes", (event, self.random.random() < 0.05))
+                self.insert("triggers.trigger_episodes", (event, self.random.random() < 0.05))
             for trigger in TRIGGERS:
                 self.connection.execute(f"delete from triggers.trg_{trigger}")
             for trigger, event, customer, who, opened in episodes:
                 if opened > at - timedelta(days=7):
-                    self._insert(f"triggers.trg_{trigger}", (event, customer, who, opened))
+                    self.insert(f"triggers.trg_{trigger}", (event, customer, who, opened))
             yield day
 
     def decide(self, day: date) -> dict[str, dict[str, Any]]:
@@ -165,7 +165,8 @@ class World:
         names = [column[0] for column in cursor.description or []]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def _insert(self, table: str, values: tuple[Any, ...]) -> None:
+    def insert(self, table: str, values: tuple[Any, ...]) -> None:
+        """One row, its values in the order of the columns."""
         places = ", ".join("?" for _ in values)
         self.connection.execute(f"insert into {table} values ({places})", list(values))
 
@@ -189,6 +190,58 @@ def test_random_histories_keep_every_promise(compiled: Compiled, seed: int) -> N
                     final[event] = row["decision"]
                 assert row["is_final"] == (row["decision"] not in DEFERRALS)
         _check(world)
+        connection.execute("rollback")
+
+
+class Switched:
+    """Six people who may be written to, one of whom falls behind every day."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.today = 0
+        for number in range(6):
+            person = f"p{number}"
+            world.insert("marts.contacts", (person, "c0", "America/New_York", None, False, False))
+            world.insert(
+                "marts.contact_consents", (person, "email", "onboarding", True, "contract", None)
+            )
+
+    def day(self, switch: str = "") -> dict[str, str]:
+        """What is decided about everybody so far, after what somebody edited in a rule file."""
+        self.world.connection.execute(switch or "select 1")
+        day = FIRST_DAY + timedelta(days=self.today)
+        event = (f"e{self.today}", "c0", f"p{self.today}", day)
+        self.world.insert("triggers.trg_onboarding_low_usage", event)
+        self.today += 1
+        return {key: row["decision"] for key, row in self.world.decide(day).items()}
+
+
+STATE = "update rules.playbooks set state = '{}' where trigger_name = 'onboarding_low_usage'"
+SWITCH = "update rules.thresholds set value = {} where rule = 'pause_everything'"
+
+
+@pytest.mark.parametrize(
+    ("off", "on"),
+    [
+        (STATE.format("shadow"), STATE.format("live")),
+        (STATE.format("paused"), STATE.format("live")),
+        (SWITCH.format(1), SWITCH.format(0)),
+    ],
+    ids=["shadow", "paused", "the one switch"],
+)
+def test_what_goes_live_sends_what_opens_from_then_on_and_nothing_of_before(
+    compiled: Compiled, off: str, on: str
+) -> None:
+    with duckdb.connect(str(compiled.warehouse)) as connection:
+        connection.execute("begin")
+        switched = Switched(World(connection, compiled, random.Random(0)))
+        assert switched.day() == {"e0": "send"}
+        assert switched.day(off) == {"e0": "send", "e1": "paused"}
+        assert switched.day(on) == {"e0": "send", "e1": "paused", "e2": "send"}
+        assert switched.day() == {"e0": "send", "e1": "paused", "e2": "send", "e3": "send"}
+        rows = switched.world.rows("select * from triggers.trigger_decisions_history")
+        shadowed = {row["event_id"]: row["decision_if_live"] for row in rows}["e1"]
+        assert shadowed == ("send" if "shadow" in off else "paused")
         connection.execute("rollback")
 
 
