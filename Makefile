@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: help env demo ui test test-all bench replay docs lint parse raw sandbox sandbox-stop clean
+.PHONY: help env demo ui test test-all bench lift replay docs lint parse raw sandbox sandbox-stop clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,9 @@ test-all: $(READY) ## run the tests, the slow ones too
 bench: $(READY) ## measure what one more day costs, and what planning and pushing cost beside floors
 	@$(BIN)/python -m benchmarks.daily_run
 	@$(BIN)/python -m benchmarks.reverse_etl_engine
+
+lift: $(READY) ## measure whether lift recovers what was planted in 50 companies of 10,000 customers (half an hour)
+	@$(BIN)/python -m benchmarks.lift_recovery
 
 lint: $(READY) ## sqlfluff, ruff and mypy
 	@$(BIN)/ruff check .

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from reverse_etl import display, feedback_commands, preview_commands
+from reverse_etl.audience import Audience, read_audience
 from reverse_etl.background import SandboxProcess
 from reverse_etl.doctor import examine
 from reverse_etl.engine import Engine, SyncResult
@@ -20,6 +21,7 @@ from reverse_etl.errors import UserError
 from reverse_etl.planner import Plan
 from reverse_etl.settings import Settings
 from reverse_etl.status import read_status
+from reverse_etl.warehouse import connected_to
 
 DONE, INCOMPLETE, MISTAKE, HELD = 0, 1, 2, 3
 
@@ -158,6 +160,19 @@ def explain(
 
 
 @app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="SEGMENT|TRIGGER", help="As its file is called.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a segment or trigger: its size by day, who entered and left, who is in and why."""
+    with connected_to(Settings.from_environment().warehouse_path) as connection:
+        audience = read_audience(connection, name)
+    if as_json:
+        return display.print_json(audience.as_dict())
+    return _show_audience(audience)
+
+
+@app.command()
 def erase(
     who: Annotated[str, typer.Argument(help="A contact's e-mail address or id.")],
     as_json: AsJson = False,
@@ -246,6 +261,19 @@ def _previewed(plan: Plan) -> list[str]:
     held = plan.held and plan.id
     agree = [f"  to release it: reverse-etl approve {plan.id}"] if held else []
     return [plan.sync.id, *samples, *agree] if samples or agree else []
+
+
+def _show_audience(audience: Audience) -> None:
+    parts = (
+        (f"The {audience.kind} {audience.name} by day", audience.trend),
+        ("Its groups", audience.groups),
+        ("What was decided", audience.decisions),
+        ("Some of them, and why they are in", audience.sample),
+        ("Who is in others too", audience.overlap),
+    )
+    for title, lines in parts:
+        if lines:
+            display.print_table(title, tuple(lines[0]), lines)
 
 
 def _show_results(results: list[SyncResult], *, as_json: bool) -> None:

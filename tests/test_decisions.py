@@ -5,22 +5,18 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.built_warehouse import BuiltWarehouse
+from tests.decided_world import FIRST_DAY, Compiled, World, compile_decisions
 
-TRIGGERS = ["feature_unused", "survey_due", "health_dropped", "onboarding_low_usage"]
-FIRST_DAY, DAYS = date(2026, 3, 2), 21
 DEFERRALS = {"quiet_hours", "capped", "outranked", "human_in_touch"}
 CAPS = [
     ("commercial", "contact_id", 2, 7),
@@ -35,138 +31,10 @@ CLASS_OF = {
     "onboarding_low_usage": "service",
 }
 
-UPSTREAM = """
-create schema if not exists marts; create schema if not exists triggers;
-create schema if not exists intermediate;
-create table marts.contacts (contact_id varchar, customer_id varchar, time_zone varchar,
-    country varchar, is_bounced boolean, is_unsubscribed boolean);
-create table marts.contact_consents (contact_id varchar, channel varchar, purpose varchar,
-    is_allowed boolean, basis varchar, stopped_by varchar);
-create table marts.customer_touch_plan (customer_id varchar, queue_status varchar);
-create table marts.touchpoints (customer_id varchar, contact_id varchar, is_commercial boolean,
-    direction varchar, channel varchar, source_name varchar, occurred_at timestamp);
-create table triggers.trigger_episodes (event_id varchar, is_silent boolean);
-create table triggers.trigger_decisions_history (event_id varchar, trigger_name varchar,
-    customer_id varchar, contact_id varchar, channel varchar, occurred_at timestamp,
-    decision varchar, reason varchar, decision_if_live varchar, send_not_before timestamp,
-    expires_at timestamp, decided_at timestamp, is_final boolean);
-"""
-TRIGGER_TABLE = """
-create table triggers.trg_{name} (event_id varchar, customer_id varchar, contact_id varchar,
-    occurred_at timestamp)
-"""
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """The project's own SQL for one day, run in DuckDB as often as a test likes."""
-
-    warehouse: Path
-    decisions: str
-    history: str
-
-    def on(self, sql: str, day: date) -> str:
-        """The SQL as the clock of that day would have compiled it."""
-        return sql.replace(str(FIRST_DAY), str(day))
-
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    built = BuiltWarehouse(tmp_path_factory.mktemp("decisions"))
-    built.folder.mkdir(exist_ok=True)
-    variables = yaml.safe_load((built.project / "dbt_project.yml").read_text())["vars"]
-    with duckdb.connect(str(built.file)) as connection:
-        connection.execute(UPSTREAM)
-        for name in variables["triggers"]:
-            connection.execute(TRIGGER_TABLE.format(name=name))
-    built.build(str(FIRST_DAY), "resource_type:seed")
-    # two commercial ones that compete, and no third beside them
-    built.run("update rules.playbooks set state = 'live' where trigger_name = 'survey_due'")
-    models = ("trigger_decisions", "trigger_decisions_history")
-    built.dbt(str(FIRST_DAY), "compile", "--select", *models)
-    texts = [
-        next((built.folder / "target/compiled").rglob(f"{model}.sql")).read_text()
-        for model in models
-    ]
-    assert "trigger_decisions_history" in texts[0], "decisions remember what was decided before"
-    return Compiled(built.file, *texts)
-
-
-@dataclass
-class World:
-    """Customers, their contacts, what others send them, and the triggers that fire."""
-
-    connection: duckdb.DuckDBPyConnection
-    compiled: Compiled
-    random: random.Random
-
-    def people(self) -> None:
-        zones = ["Asia/Tokyo", "America/New_York", "Europe/Berlin", None]
-        for customer in range(6):
-            plan = self.random.choice(["in_touch", "waiting", None, None, None])
-            self._insert("marts.customer_touch_plan", (f"c{customer}", plan))
-            for number in range(4):
-                contact = f"c{customer}_{number}"
-                bounced, out = self.random.random() < 0.1, self.random.random() < 0.1
-                country = self.random.choice(["Japan", "Germany", None])
-                zone = self.random.choice(zones)
-                self._insert(
-                    "marts.contacts", (contact, f"c{customer}", zone, country, bounced, out)
-                )
-                for purpose in ("research", "onboarding"):
-                    allowed = self.random.random() < 0.8 and not bounced and not out
-                    stopped = "bounced" if bounced else "unsubscribed" if out else None
-                    basis = self.random.choice(["opt_in", "soft_opt_in", "contract"])
-                    self._insert(
-                        "marts.contact_consents",
-                        (contact, "email", purpose, allowed, basis, stopped),
-                    )
-
-    def live(self) -> Iterator[date]:
-        """Day after day: campaigns of others, new episodes, decisions, their memory."""
-        episodes: list[tuple[str, str, str, str | None, datetime]] = []
-        for offset in range(DAYS):
-            day = FIRST_DAY + timedelta(days=offset)
-            at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC).replace(tzinfo=None)
-            for _ in range(self.random.randrange(6)):
-                contact = f"c{self.random.randrange(6)}_{self.random.randrange(4)}"
-                self._insert(
-                    "marts.touchpoints",
-                    (contact[:2], contact, True, "outbound", "email", "hubspot", at),
-                )
-            for _ in range(self.random.randrange(14)):
-                trigger = self.random.choice(TRIGGERS)
-                contact = f"c{self.random.randrange(6)}_{self.random.randrange(4)}"
-                who = None if trigger == "health_dropped" else contact
-                event = f"{trigger}_{len(episodes)}"
-                episodes.append((trigger, event, contact[:2], who, at))
-                self._insert("triggers.trigger_episodes", (event, self.random.random() < 0.05))
-            for trigger in TRIGGERS:
-                self.connection.execute(f"delete from triggers.trg_{trigger}")
-            for trigger, event, customer, who, opened in episodes:
-                if opened > at - timedelta(days=7):
-                    self._insert(f"triggers.trg_{trigger}", (event, customer, who, opened))
-            yield day
-
-    def decide(self, day: date) -> dict[str, dict[str, Any]]:
-        """Build trigger_decisions, then append to its history; the decisions by event."""
-        sql = self.compiled.on(self.compiled.decisions, day)
-        self.connection.execute(f"create or replace table triggers.trigger_decisions as {sql}")
-        appended = self.compiled.on(self.compiled.history, day)
-        self.connection.execute(
-            f"insert into triggers.trigger_decisions_history by name {appended}"
-        )
-        rows = self.rows("select * from triggers.trigger_decisions")
-        return {row["event_id"]: row for row in rows}
-
-    def rows(self, sql: str) -> list[dict[str, Any]]:
-        cursor = self.connection.execute(sql)
-        names = [column[0] for column in cursor.description or []]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-    def _insert(self, table: str, values: tuple[Any, ...]) -> None:
-        places = ", ".join("?" for _ in values)
-        self.connection.execute(f"insert into {table} values ({places})", list(values))
+    return compile_decisions(tmp_path_factory.mktemp("decisions"))
 
 
 @given(seed=st.integers(0, 10_000))
@@ -188,6 +56,58 @@ def test_random_histories_keep_every_promise(compiled: Compiled, seed: int) -> N
                     final[event] = row["decision"]
                 assert row["is_final"] == (row["decision"] not in DEFERRALS)
         _check(world)
+        connection.execute("rollback")
+
+
+class Switched:
+    """Six people who may be written to, one of whom falls behind every day."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.today = 0
+        for number in range(6):
+            person = f"p{number}"
+            world.insert("marts.contacts", (person, "c0", "America/New_York", None, False, False))
+            world.insert(
+                "marts.contact_consents", (person, "email", "onboarding", True, "contract", None)
+            )
+
+    def day(self, switch: str = "") -> dict[str, str]:
+        """What is decided about everybody so far, after what somebody edited in a rule file."""
+        self.world.connection.execute(switch or "select 1")
+        day = FIRST_DAY + timedelta(days=self.today)
+        event = (f"e{self.today}", "c0", f"p{self.today}", day)
+        self.world.insert("triggers.trg_onboarding_low_usage", event)
+        self.today += 1
+        return {key: row["decision"] for key, row in self.world.decide(day).items()}
+
+
+STATE = "update rules.playbooks set state = '{}' where trigger_name = 'onboarding_low_usage'"
+SWITCH = "update rules.thresholds set value = {} where rule = 'pause_everything'"
+
+
+@pytest.mark.parametrize(
+    ("off", "on"),
+    [
+        (STATE.format("shadow"), STATE.format("live")),
+        (STATE.format("paused"), STATE.format("live")),
+        (SWITCH.format(1), SWITCH.format(0)),
+    ],
+    ids=["shadow", "paused", "the one switch"],
+)
+def test_what_goes_live_sends_what_opens_from_then_on_and_nothing_of_before(
+    compiled: Compiled, off: str, on: str
+) -> None:
+    with duckdb.connect(str(compiled.warehouse)) as connection:
+        connection.execute("begin")
+        switched = Switched(World(connection, compiled, random.Random(0)))
+        assert switched.day() == {"e0": "send"}
+        assert switched.day(off) == {"e0": "send", "e1": "paused"}
+        assert switched.day(on) == {"e0": "send", "e1": "paused", "e2": "send"}
+        assert switched.day() == {"e0": "send", "e1": "paused", "e2": "send", "e3": "send"}
+        rows = switched.world.rows("select * from triggers.trigger_decisions_history")
+        shadowed = {row["event_id"]: row["decision_if_live"] for row in rows}["e1"]
+        assert shadowed == ("send" if "shadow" in off else "paused")
         connection.execute("rollback")
 
 
@@ -246,3 +166,17 @@ def test_the_decision_words_are_those_that_the_yml_names() -> None:
     listed = re.search(r"values: \[(send, .*?)\]", yml)
     assert listed
     assert set(re.findall(r"then '([a-z_]+)'", sql)) - {"paused"} <= set(listed[1].split(", "))
+
+
+def test_episodes_of_health_and_no_others_open_silently_under_new_rules(
+    compiled: Compiled,
+) -> None:
+    found = re.findall(
+        r"'(\w+)' as trigger_name,.*?(\w+) as follows_health", compiled.episodes, re.S
+    )
+    assert {name for name, follows in found if follows == "true"} == {
+        *("expansion_ready", "health_dropped", "loyalty_sinking", "risk_entered"),
+        "sponsor_went_quiet",
+    }
+    assert len(found) > 20
+    assert {follows for _, follows in found} == {"true", "false"}

@@ -164,6 +164,28 @@ def test_each_trigger_reached_only_those_the_decisions_say(demo: Demo) -> None:
     assert sum(demo.received["hubspot"]["events"].values()) == new["onboarding_low_usage"]
 
 
+def test_decisions_and_deliveries_of_triggers_agree_row_by_row(demo: Demo) -> None:
+    rows = demo.project.query(
+        "select event_id from triggers.trigger_decisions_history where decision = 'send'"
+    )
+    decided = {event for (event,) in rows}
+    assert len(decided) == len(rows)
+    with sqlite3.connect(demo.project.root / "data/ledger.db") as ledger:
+        of_triggers = "sync like '%/trg\\_%' escape '\\'"
+        delivered = [
+            event
+            for (event,) in ledger.execute(
+                f"select key from deliveries where status = 'delivered' and {of_triggers}"
+            )
+        ]
+        states = dict(ledger.execute(f"select key, state from acknowledged where {of_triggers}"))
+    assert len(delivered) > 20
+    assert Counter(delivered) == Counter(k for k, state in states.items() if state != "seen")
+    assert set(delivered) <= decided
+    # what was decided on the day of the baseline is known and not sent
+    assert {states[event] for event in decided - set(delivered)} <= {"seen"}
+
+
 def test_nobody_who_may_not_be_mailed_got_a_mail(demo: Demo) -> None:
     with sqlite3.connect(demo.project.root / "data/sandbox.db") as inbox:
         mailed = {

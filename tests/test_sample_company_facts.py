@@ -342,6 +342,17 @@ def test_the_younger_tables_carry_dirt_too() -> None:
     assert {row["score"] for row in read("surveys.ces_answers")} == set("1234567")
 
 
+def test_a_browser_agrees_to_analytics_or_refuses_for_good_and_most_agree() -> None:
+    said: dict[str, set[str]] = {}
+    for table in ("segment.pages", "segment.identifies"):
+        for row in read(table):
+            word = row["context_consent_category_preferences_analytics"]
+            said.setdefault(row["anonymous_id"], set()).add(word)
+    assert {len(words) for words in said.values()} == {1}
+    agreed = sum("true" in words for words in said.values())
+    assert 0.8 < agreed / len(said) < 0.9
+
+
 def test_work_rests_on_weekends_and_in_golden_week() -> None:
     japanese = {
         f"ws_{row['stripe_customer_id'][4:]}"

@@ -9,6 +9,7 @@ import yaml
 from tests.conftest import ROOT
 
 MODELS = ROOT / "dbt_project/models"
+STANDS_FOR = {"segments": "segment_members", "triggers": "trigger_decisions"}
 
 
 def test_each_destination_has_an_exposure_that_names_the_models_that_sync_to_it() -> None:
@@ -24,14 +25,13 @@ def test_each_destination_has_an_exposure_that_names_the_models_that_sync_to_it(
         if channel:
             named.append(channels[channel[1]])
         assert named, f"{file.name} has a sync that names neither destinations nor a channel"
-        # segment_members reads every segment (test_dbt_project), and stands for them
-        node = "segment_members" if file.stem.startswith("seg_") else file.stem
+        # segment_members reads every segment and trigger_decisions every trigger (test_dbt_project)
+        node = STANDS_FOR.get(file.parent.name, file.stem)
         for destination in named:
             synced.setdefault(destination, set()).add(node)
     exposures = yaml.safe_load((MODELS / "exposures.yml").read_text())["exposures"]
     exposed = {
         exposure["name"]: {re.findall(r"'(\w+)'", ref)[0] for ref in exposure["depends_on"]}
-        - {"trigger_decisions"}
         for exposure in exposures
     }
     assert exposed == synced

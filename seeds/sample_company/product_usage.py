@@ -11,6 +11,7 @@ from seeds.sample_company.calendar import DAY, HOUR, Floats, Ints, work_rhythm
 from seeds.sample_company.effects import horizon
 from seeds.sample_company.people import Person
 from seeds.sample_company.rows import Columns, Rows, base36, base36_array
+from seeds.sample_company.website import consents
 
 if TYPE_CHECKING:
     from seeds.sample_company.stories import Story
@@ -299,6 +300,7 @@ def _add_people(story: "Story", users: list[Person], rows: Rows) -> None:
     serial = 0
     for person in users:
         again = rng.random() < 0.3
+        agreed = consents(story, person.key)
         times = [person.joined_at]
         if again:
             times.append(person.joined_at + int(rng.integers(20, 120)) * DAY)
@@ -327,6 +329,7 @@ def _add_people(story: "Story", users: list[Person], rows: Rows) -> None:
                 role=person.product_role,
                 locale=person.locale,
                 timezone=company.zone.name,
+                context_consent_category_preferences_analytics=agreed,
                 **stamps,
             )
             rows.add(

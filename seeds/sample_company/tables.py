@@ -86,7 +86,8 @@ _COLUMNS: Final = {
     """,
     "segment.identifies": """
         id:text anonymous_id:text user_id:text email:text name:text title:text role:text
-        locale:text timezone:text timestamp:time sent_at:time received_at:time
+        locale:text timezone:text context_consent_category_preferences_analytics:bool
+        timestamp:time sent_at:time received_at:time
     """,
     "segment.groups": """
         id:text anonymous_id:text user_id:text group_id:text name:text industry:text
@@ -95,7 +96,8 @@ _COLUMNS: Final = {
     "segment.pages": """
         id:text anonymous_id:text user_id:text url:text path:text title:text search:text
         referrer:text context_campaign_source:text context_campaign_medium:text
-        context_campaign_name:text timestamp:time sent_at:time received_at:time
+        context_campaign_name:text context_consent_category_preferences_analytics:bool
+        timestamp:time sent_at:time received_at:time
     """,
     "hubspot.company": """
         id:int is_deleted:bool property_name:text property_domain:text property_industry:text

@@ -17,11 +17,17 @@ _BLOG: Final = ["planning-rituals", "remote-teams", "release-notes", "customer-s
 _DOCS: Final = ["dashboards", "automation", "reports", "integrations", "forecasts", "permissions"]
 _RIVALS: Final = ["boardly", "taskforge", "planwise"]
 _REFERRERS: Final = ["https://search.example/", "https://news.example/", None, None]
+_CONSENT_SHARE: Final = 0.85
 _CAMPAIGNS: Final = [
     ("newsletter", "email", "monthly-news"),
     ("search", "cpc", "work-planning"),
     ("social", "post", "customer-stories"),
 ]
+
+
+def consents(story: "Story", browser: str) -> bool:
+    """Whether its user agreed to be analysed by cookie, asked on the first visit."""
+    return bool(story.rng(f"cookies of {browser}").random() < _CONSENT_SHARE)
 
 
 def add_pages(story: "Story", rows: Rows) -> None:
@@ -58,6 +64,7 @@ def add_pages(story: "Story", rows: Rows) -> None:
         for page in ("/", "/pricing")[: int(rng.integers(1, 3))]:
             visits.append((at, page, f"x{company.key}{stranger}", None))
             at += 90
+    agreed = {browser: consents(story, browser) for _, _, browser, _ in visits}
     for serial, (at, path, browser, user_id) in enumerate(
         sorted(visits, key=lambda visit: visit[:3])
     ):
@@ -82,6 +89,7 @@ def add_pages(story: "Story", rows: Rows) -> None:
             context_campaign_source=campaign[0] if campaign else None,
             context_campaign_medium=campaign[1] if campaign else None,
             context_campaign_name=campaign[2] if campaign else None,
+            context_consent_category_preferences_analytics=agreed[browser],
             timestamp=at,
             sent_at=at + 1,
             received_at=at + late,

@@ -113,6 +113,15 @@
     )
 {%- endmacro %}
 
+{#
+    Whether a trigger fires on health, so that a new version of its rules opens the episodes silently: its SQL asks for
+    rules_version(), without which no score and no measure of one version can be told from another's.
+#}
+{% macro follows_health(trigger) -%}
+    {%- set macros = graph.nodes['model.customer_success.trg_' ~ trigger].depends_on.macros if execute else [] -%}
+    {{ 'true' if 'macro.customer_success.rules_version' in macros else 'false' }}
+{%- endmacro %}
+
 {# Whether an opening is recent enough to be a candidate. #}
 {% macro is_candidate(day) -%}
     {{ day }} <= {{ as_of_date() }}

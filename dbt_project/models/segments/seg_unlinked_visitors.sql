@@ -1,4 +1,5 @@
--- People whom mail may reach and whose visits to the website are not known to be theirs: a mail with a link would tell.
+-- People whom mail may reach and whose visits to the website are not known to be theirs: a mail with a link would
+-- tell. Who refused to be analysed is not asked again this way.
 {{ config(meta={"sync": {
     "kind": "segment",
     "destinations": ["hubspot"],
@@ -31,6 +32,14 @@ reachable as (
 
 ),
 
+refused as (
+
+    select distinct contact_id
+    from {{ ref('int_contact_links') }}
+    where conflict_reason = 'no consent to analytics'
+
+),
+
 final as (
 
     select
@@ -46,8 +55,11 @@ final as (
         on contacts.customer_id = customers.customer_id
     inner join reachable
         on contacts.contact_id = reachable.contact_id
+    left join refused
+        on contacts.contact_id = refused.contact_id
     where
         not contacts.is_linked_to_visitor
+        and refused.contact_id is null
         and customers.journey_stage <> 'churned'
 
 )

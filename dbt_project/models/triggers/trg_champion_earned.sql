@@ -140,6 +140,13 @@ described as (
         contacts.full_name as contact_name,
         contacts.language,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence([
+            "'Active on '",
+            'cast(levels.active_days_28d as integer)',
+            "' of 28 days, '",
+            'cast(levels.features_28d as integer)',
+            "' features'",
+        ]) }} as reason,
         customers.customer_name,
         customers.industry,
         cast(levels.active_days_28d as integer) as active_days_28d,

@@ -61,6 +61,10 @@ described as (
         contacts.full_name as contact_name,
         contacts.language,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence([
+            "'Looked at how we compare with competitors, on '",
+            'identified.opened_date',
+        ]) }} as reason,
         customers.customer_name,
         customers.industry
     from identified

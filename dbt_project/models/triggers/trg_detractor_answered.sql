@@ -78,6 +78,12 @@ final as (
         customers.csm_owner_email as owner_email,
         customers.csm_owner_name as owner_name,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence([
+            "'Answered '",
+            'cast(identified.answer as integer)',
+            "' of 10 on '",
+            'identified.opened_date',
+        ]) }} as reason,
         customers.customer_name,
         contacts.full_name as contact_name,
         contacts.role as contact_role,

@@ -147,6 +147,7 @@ described as (
         contacts.full_name as contact_name,
         contacts.language,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence(["'Has used '", 'features.feature_name_en', "' '", 'identified.milestone_uses', "' times'"]) }} as reason,
         customers.customer_name,
         identified.feature,
         case contacts.language when 'ja' then features.feature_name_ja else features.feature_name_en end as feature_name,

@@ -121,6 +121,7 @@ described as (
         contacts.full_name as contact_name,
         contacts.language,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence(["'Voted for what is built now: '", 'identified.idea_title']) }} as reason,
         customers.customer_name,
         identified.idea_title,
         features.feature

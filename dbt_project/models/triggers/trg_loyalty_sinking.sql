@@ -97,6 +97,10 @@ final as (
         customers.csm_owner_email as owner_email,
         customers.csm_owner_name as owner_name,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence([
+            "'Reads and visits half as much as a quarter before; '",
+            'touch_plan.drivers_en',
+        ]) }} as reason,
         customers.customer_name,
         customers.journey_stage,
         touch_plan.human_touch,

@@ -110,6 +110,12 @@ final as (
         contacts.email,
         contacts.language,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence([
+            "'Active on '",
+            'cast(identified.active_days as integer)',
+            "' of 7 days, begun on '",
+            'cast(identified.start_date as date)',
+        ]) }} as reason,
         customers.customer_name,
         cast(identified.active_days as integer) as active_days_7d,
         {{ days_between('identified.start_date', as_of_date()) }} as days_since_start

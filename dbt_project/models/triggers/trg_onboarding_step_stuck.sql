@@ -125,6 +125,7 @@ described as (
         contacts.full_name as contact_name,
         contacts.language,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence(["'Has not taken the step '", 'identified.feature_name_en', "' in time'"]) }} as reason,
         customers.customer_name,
         identified.feature,
         case contacts.language when 'ja' then identified.feature_name_ja else identified.feature_name_en end as feature_name

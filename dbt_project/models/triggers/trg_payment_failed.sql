@@ -136,6 +136,13 @@ final as (
         contacts.full_name as contact_name,
         contacts.language,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence([
+            "'A payment of '",
+            'identified.amount_due',
+            "' '",
+            'identified.currency',
+            "' failed'",
+        ]) }} as reason,
         customers.customer_name,
         identified.currency,
         identified.amount_due

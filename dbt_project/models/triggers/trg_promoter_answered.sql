@@ -87,6 +87,11 @@ described as (
         contacts.full_name as contact_name,
         contacts.language,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence([
+            "'Would recommend us, answered on '",
+            'identified.opened_date',
+            "', and is not in the community'",
+        ]) }} as reason,
         customers.customer_name,
         customers.industry
     from identified

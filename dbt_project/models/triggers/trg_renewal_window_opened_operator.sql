@@ -66,6 +66,7 @@ described as (
         contacts.full_name as contact_name,
         contacts.language,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence(["'Works with what is to be renewed on '", 'customers.renewal_date']) }} as reason,
         customers.customer_name,
         customers.journey_stage as stage,
         customers.renewal_date

@@ -103,6 +103,11 @@ final as (
         customers.csm_owner_email as owner_email,
         customers.csm_owner_name as owner_name,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence([
+            "'No sign of the sponsor for '",
+            'cast(measured.champion_silence_raw as integer)',
+            "' days'",
+        ]) }} as reason,
         customers.customer_name,
         customers.journey_stage,
         contacts.full_name as sponsor_name,

@@ -140,6 +140,12 @@ described as (
         contacts.full_name as contact_name,
         contacts.language,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence([
+            "'Met the error '",
+            'identified.error_code',
+            "' in '",
+            'identified.feature_name_en',
+        ]) }} as reason,
         customers.customer_name,
         identified.feature,
         case contacts.language when 'ja' then identified.feature_name_ja else identified.feature_name_en end as feature_name,

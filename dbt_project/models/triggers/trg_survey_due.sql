@@ -113,6 +113,10 @@ described as (
         contacts.full_name as contact_name,
         contacts.language,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence([
+            "'Was not asked how likely they are to recommend us for long, due on '",
+            'identified.opened_date',
+        ]) }} as reason,
         customers.customer_name
     from identified
     inner join contacts

@@ -78,6 +78,7 @@ described as (
         contacts.full_name as contact_name,
         contacts.language,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence(["'The trial ends on '", 'identified.trial_end_date']) }} as reason,
         customers.customer_name,
         identified.trial_end_date,
         customers.first_value_at is not null as has_reached_first_value

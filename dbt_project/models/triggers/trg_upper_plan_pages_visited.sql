@@ -83,6 +83,12 @@ described as (
         contacts.full_name as contact_name,
         contacts.language,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence([
+            "'Looked at upper plans on '",
+            'identified.opened_date',
+            "', has '",
+            'customers.plan_name',
+        ]) }} as reason,
         customers.customer_name,
         customers.industry,
         customers.plan_name

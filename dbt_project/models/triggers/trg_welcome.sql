@@ -74,6 +74,7 @@ described as (
         contacts.full_name as contact_name,
         contacts.language,
         cast(identified.opened_date as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ sentence(["'Seen in the product for the first time on '", 'identified.opened_date']) }} as reason,
         customers.customer_name,
         contacts.role
     from identified

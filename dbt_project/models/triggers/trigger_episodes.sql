@@ -42,7 +42,7 @@ candidates as (
         contact_id,
         subject,
         occurred_at,
-        {{ 'true' if trigger in var('health_triggers') else 'false' }} as follows_health
+        {{ follows_health(trigger) }} as follows_health
     from {{ trigger }}
     {% if not loop.last %}
     union all

@@ -173,6 +173,14 @@ people as (
 
 ),
 
+consented as (
+
+    select *
+    from {{ ref('int_cookies__consented') }}
+    where has_analytics_consent
+
+),
+
 cookie_users as (
 
     select distinct
@@ -204,6 +212,7 @@ cookies as (
         judged.email,
         judged.first_seen_at,
         people.contact_id,
+        consented.anonymous_id is not null as has_consent,
         min(people.contact_id) over (partition by cookie_users.anonymous_id) as first_contact_id,
         max(people.contact_id) over (partition by cookie_users.anonymous_id) as last_contact_id,
         row_number() over (
@@ -218,6 +227,8 @@ cookies as (
             and judged.conflict_reason is null
     inner join people
         on judged.email = people.email
+    left join consented
+        on cookie_users.anonymous_id = consented.anonymous_id
 
 ),
 
@@ -246,8 +257,11 @@ final as (
         email,
         'logged in with it' as rule,
         user_id as evidence,
-        case when first_contact_id <> last_contact_id then 'a cookie of several people' end as conflict_reason,
-        first_contact_id = last_contact_id as is_kept,
+        case
+            when first_contact_id <> last_contact_id then 'a cookie of several people'
+            when not has_consent then 'no consent to analytics'
+        end as conflict_reason,
+        first_contact_id = last_contact_id and has_consent as is_kept,
         first_seen_at
     from cookies
     where recency = 1

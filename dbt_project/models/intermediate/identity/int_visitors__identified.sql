@@ -1,4 +1,5 @@
--- The contact behind a cookie: whoever logged in with it. A cookie that two people used is linked to neither.
+-- The contact behind a cookie: whoever logged in with it and agreed to be analysed. A cookie that two people used is
+-- linked to neither.
 with
 
 pages as (
@@ -27,6 +28,12 @@ product_users as (
 
 ),
 
+cookies as (
+
+    select * from {{ ref('int_cookies__consented') }}
+
+),
+
 seen as (
 
     select
@@ -52,15 +59,21 @@ final as (
     select
         seen.anonymous_id,
         case
-            when count(distinct product_users.contact_id) = 1 then min(product_users.contact_id)
+            when cookies.has_analytics_consent and count(distinct product_users.contact_id) = 1
+                then min(product_users.contact_id)
         end as contact_id,
         count(distinct product_users.contact_id) > 1 as is_shared,
+        cookies.has_analytics_consent,
         min(seen.occurred_at) as first_seen_at,
         max(seen.occurred_at) as last_seen_at
     from seen
+    inner join cookies
+        on seen.anonymous_id = cookies.anonymous_id
     left join product_users
         on seen.user_id = product_users.user_id
-    group by seen.anonymous_id
+    group by
+        seen.anonymous_id,
+        cookies.has_analytics_consent
 
 )
 

@@ -25,6 +25,7 @@ renamed as (
         role as product_role,
         locale,
         time_zone,
+        cast(null as boolean) as has_analytics_consent,
         ---------- timestamps
         {{ utc_timestamp('timestamp') }} as occurred_at,
         {{ utc_timestamp('arrived_at') }} as received_at

@@ -22,6 +22,7 @@ renamed as (
         path,
         title,
         referrer,
+        cast(null as boolean) as has_analytics_consent,
         ---------- timestamps
         {{ utc_timestamp('timestamp') }} as occurred_at,
         {{ utc_timestamp('arrived_at') }} as received_at

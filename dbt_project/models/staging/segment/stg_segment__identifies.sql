@@ -7,7 +7,7 @@ source as (
         {{ load_rank('id', 'received_at') }} as load_rank
     from {{ landed('segment', 'identifies', [
         'id', 'anonymous_id', 'user_id', 'email', 'name', 'title', 'role', 'locale', 'timezone',
-        'timestamp', 'received_at',
+        'context_consent_category_preferences_analytics', 'timestamp', 'received_at',
     ], optional=true) }}
     -- what has not arrived by the clock is not known yet
     where coalesce({{ utc_timestamp('received_at') }}, {{ utc_timestamp('timestamp') }}) <= {{ as_of_at() }}
@@ -28,6 +28,7 @@ renamed as (
         role as product_role,
         locale,
         timezone as time_zone,
+        {{ true_or_false('context_consent_category_preferences_analytics') }} as has_analytics_consent,
         ---------- timestamps
         {{ utc_timestamp('timestamp') }} as occurred_at,
         coalesce({{ utc_timestamp('received_at') }}, {{ utc_timestamp('timestamp') }}) as received_at

@@ -6,7 +6,8 @@ source as (
         *,
         {{ load_rank('id', 'received_at') }} as load_rank
     from {{ landed('segment', 'pages', [
-        'id', 'anonymous_id', 'user_id', 'path', 'title', 'referrer', 'timestamp', 'received_at',
+        'id', 'anonymous_id', 'user_id', 'path', 'title', 'referrer', 'context_consent_category_preferences_analytics',
+        'timestamp', 'received_at',
     ], optional=true) }}
     -- what has not arrived by the clock is not known yet
     where coalesce({{ utc_timestamp('received_at') }}, {{ utc_timestamp('timestamp') }}) <= {{ as_of_at() }}
@@ -24,6 +25,7 @@ renamed as (
         path,
         title,
         referrer,
+        {{ true_or_false('context_consent_category_preferences_analytics') }} as has_analytics_consent,
         ---------- timestamps
         {{ utc_timestamp('timestamp') }} as occurred_at,
         coalesce({{ utc_timestamp('received_at') }}, {{ utc_timestamp('timestamp') }}) as received_at
