@@ -8,15 +8,13 @@ everything = dg.define_asset_job(
     "everything", selection=dg.AssetSelection.all(), executor_def=dg.in_process_executor
 )
 
-# What the syncs need, with the tests that stand between a model and its sync; and every raw
-# table and rule, since their files hold all days and are read once.
+# What the syncs need, with its tests; and every raw table and rule, since their files hold all
+# days and are read once.
 baseline = dg.define_asset_job(
     "baseline",
     description="What the syncs need: a first run fills profiles and lists, and fires nothing.",
-    selection=(
-        dg.AssetSelection.groups("syncs").upstream() | dg.AssetSelection.groups("raw", "rules")
-    ).without_checks()
-    | dg.AssetSelection.groups("syncs").upstream(depth=1),
+    selection=dg.AssetSelection.groups("syncs").upstream()
+    | dg.AssetSelection.groups("raw", "rules", "runs"),
     executor_def=dg.in_process_executor,
 )
 

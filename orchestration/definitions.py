@@ -9,23 +9,26 @@ from orchestration.checks import health_checks
 from orchestration.deliveries import delivery_assets
 from orchestration.feedback import feedback_pulled
 from orchestration.progress import steps
-from orchestration.project import load_project
+from orchestration.project import Project, load_project
 from orchestration.syncs import sync_assets
+from orchestration.verdict import verdict
 from orchestration.warehouse import dbt_resource, model_assets, raw_assets
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """Parses the dbt project when it changed; needs no network."""
-    project = load_project()
+    return build(load_project())
+
+
+def build(project: Project) -> dg.Definitions:
+    """The graph of a project."""
+    models = model_assets(project)
+    above = [*raw_assets(project), feedback_pulled, *delivery_assets(project), models]
+    syncs = sync_assets(project, above)
+    last = [key for one in syncs or [models] for key in one.keys]
     return dg.Definitions(
-        assets=[
-            *raw_assets(project),
-            feedback_pulled,
-            *delivery_assets(project),
-            model_assets(project),
-            *sync_assets(project),
-        ],
+        assets=[*above, *syncs, verdict(last)],
         asset_checks=health_checks(project),
         jobs=[baseline, everything],
         schedules=[daily],
