@@ -8,11 +8,13 @@ from orchestration.automation import baseline, daily, everything
 from orchestration.checks import health_checks
 from orchestration.deliveries import delivery_assets
 from orchestration.feedback import feedback_pulled
+from orchestration.holds import approval
 from orchestration.progress import steps
 from orchestration.project import Project, load_project
-from orchestration.syncs import sync_assets
+from orchestration.syncs import sync_assets, sync_gates
 from orchestration.verdict import verdict
 from orchestration.warehouse import dbt_resource, model_assets, raw_assets
+from reverse_etl.engine import Engine
 
 
 @dg.definitions
@@ -25,12 +27,14 @@ def build(project: Project) -> dg.Definitions:
     """The graph of a project."""
     models = model_assets(project)
     above = [*raw_assets(project), feedback_pulled, *delivery_assets(project), models]
-    syncs = sync_assets(project, above)
-    last = [key for one in syncs or [models] for key in one.keys]
+    syncs = Engine(project.settings).syncs()
+    gates = sync_gates(project, syncs, above)
+    pushed = sync_assets(project, syncs, gates)
+    last = [key for one in pushed or [models] for key in one.keys]
     return dg.Definitions(
-        assets=[*above, *syncs, verdict(last)],
+        assets=[*above, *pushed, verdict(last)],
         asset_checks=health_checks(project),
-        jobs=[baseline, everything],
+        jobs=[baseline, everything, *([approval(syncs, gates)] if syncs else [])],
         schedules=[daily],
         resources={"dbt": dbt_resource(project)},
         loggers={"steps": steps},

@@ -4,22 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import dagster as dg
 
-from orchestration.gate import Above, Gate, refusals
-from orchestration.outcomes import (
-    ARRIVED,
-    NOT_HELD,
-    UPSTREAM,
-    Event,
-    check_key,
-    outcome_checks,
-    outcome_metadata,
-    refused_check,
-)
+from orchestration.gate import Above, Gate
+from orchestration.outcomes import ARRIVED, NOT_HELD, UPSTREAM, check_key
 from orchestration.playbooks import read_playbooks
 from orchestration.project import Project
+from orchestration.pushes import push, sync_key
 from orchestration.verdict import NotAllDone
-from orchestration.warehouse import TRANSLATOR, settings_of
-from reverse_etl.engine import Engine, SyncResult
+from orchestration.warehouse import TRANSLATOR
 from reverse_etl.spec import Sync
 
 _CHECKS = {
@@ -30,17 +21,14 @@ _CHECKS = {
 
 
 def sync_assets(
-    project: Project, above: Sequence[dg.AssetsDefinition]
+    project: Project, syncs: Sequence[Sync], gates: Mapping[str, Gate]
 ) -> list[dg.AssetsDefinition]:
-    """One asset ``syncs/<destination>/<model>`` for each sync that the models declare; ``above``:
-    the assets that they are made of.
+    """One asset ``syncs/<destination>/<model>`` for each sync that the models declare.
 
     Those of a destination are one step: one process for each account, which sends profiles first
     and triggers before lists. Any of them can be launched alone.
     """
-    syncs = Engine(project.settings).syncs()
     playbooks = read_playbooks(project.settings.project_root)
-    gates = sync_gates(project, syncs, above)
     specs = {
         sync.id: _asset_spec(
             sync,
@@ -60,15 +48,11 @@ def sync_assets(
     ]
 
 
-def sync_key(sync: Sync) -> dg.AssetKey:
-    """The asset's key."""
-    return dg.AssetKey(["syncs", sync.destination.name, sync.model])
-
-
 def sync_gates(
     project: Project, syncs: Sequence[Sync], above: Iterable[dg.AssetsDefinition]
 ) -> dict[str, Gate]:
-    """What must hold before each sync is pushed, by its id."""
+    """What must hold before each sync is pushed, by its id; ``above``: the assets that they are
+    made of."""
     graph = Above(above)
     return {
         sync.id: graph.gate(
@@ -148,36 +132,3 @@ def _destination_assets(
             raise NotAllDone(left)
 
     return pushed
-
-
-def push(
-    context: dg.AssetExecutionContext | dg.OpExecutionContext,
-    syncs: Mapping[str, Sync],
-    gates: Mapping[str, Gate],
-    left: list[str],
-    plans: Sequence[str] | None = None,
-) -> Iterator[Event]:
-    """Push what may be pushed, and tell what came of each sync; what is not in order is added to
-    ``left``, in words. ``plans``: exactly these plans, as in ``Engine.apply``."""
-    engine = Engine(settings_of(context))
-    # a mistake in one sync stops the others too, before anything is sent
-    engine.validate()
-    refused = refusals(context.instance, context.run.run_id, {name: gates[name] for name in syncs})
-    for name, words in refused.items():
-        left.append(f"{name} was not pushed: {'; '.join(words)}")
-        yield refused_check(sync_key(syncs[name]), words)
-    allowed = [name for name in syncs if name not in refused]
-    results = engine.apply(select=allowed, plans=plans) if allowed else []
-    # Dagster wants an asset after those that it depends on
-    for result in sorted(results, key=lambda one: one.kind != "profile"):
-        key = sync_key(syncs[result.sync])
-        yield dg.MaterializeResult(asset_key=key, metadata=outcome_metadata(result))
-        yield from outcome_checks(key, result)
-        left += _left(result)
-
-
-def _left(result: SyncResult) -> list[str]:
-    counts = ("rejected", "retryable", "unknown")
-    told = [f"{getattr(result, one)} {one}" for one in counts if getattr(result, one)]
-    told += [result.error] if result.error else []
-    return [f"{result.sync}: {', '.join(told)}"] if told else []

@@ -26,6 +26,7 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
     type: str
     base_url: str | None = None
+    page: str | None = None
     credentials: dict[str, str] = {}
     plan_tier: str | None = None
     options: dict[str, Any] = {}
@@ -47,6 +48,7 @@ class DestinationConfig:
     """Where it is written, as an error names it: file and key."""
     project_root: Path
     url: str | None = None
+    page_url: str | None = None
     plan_tier: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
@@ -70,6 +72,11 @@ class DestinationConfig:
                 f"{self.origin}.base_url would send credentials in the clear. Use https://."
             )
         return url.rstrip("/")
+
+    @property
+    def page(self) -> str | None:
+        """Where a person sees in the tool what arrived; None where nobody wrote it down."""
+        return self._filled(self.page_url, "page") if self.page_url else None
 
     def credential(self, key: str) -> str:
         """A secret by name. Raises UserError naming the variable that is not set."""
@@ -179,6 +186,7 @@ def _destination(settings: Settings, shown: str, name: str, entry: _Entry) -> De
         origin=origin,
         project_root=settings.project_root,
         url=entry.base_url,
+        page_url=entry.page,
         plan_tier=entry.plan_tier,
         options=entry.options,
         credentials=entry.credentials,
