@@ -9,6 +9,7 @@ from orchestration.checks import health_checks
 from orchestration.deliveries import delivery_assets
 from orchestration.feedback import feedback_pulled
 from orchestration.holds import approval
+from orchestration.pictures import picture_assets
 from orchestration.progress import steps
 from orchestration.project import Project, load_project
 from orchestration.syncs import sync_assets, sync_gates
@@ -32,7 +33,7 @@ def build(project: Project) -> dg.Definitions:
     pushed = sync_assets(project, syncs, gates)
     last = [key for one in pushed or [models] for key in one.keys]
     return dg.Definitions(
-        assets=[*above, *pushed, verdict(last)],
+        assets=[*above, *picture_assets(project), *pushed, verdict(last)],
         asset_checks=health_checks(project),
         jobs=[baseline, everything, *([approval(syncs, gates)] if syncs else [])],
         schedules=[daily],
