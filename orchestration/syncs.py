@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import dagster as dg
 
+from orchestration.automation import DAILY, RETRY, WHEN_ITS_MODEL_CHANGED
+from orchestration.errors import mistakes_are_final
 from orchestration.gate import Above, Gate
 from orchestration.outcomes import ARRIVED, NOT_HELD, UPSTREAM, check_key
 from orchestration.playbooks import read_playbooks
@@ -34,6 +36,7 @@ def sync_assets(
             sync,
             [*_models(sync, project), *map(sync_key, _profiles(sync, syncs))],
             playbooks.get(sync.model.removeprefix("trg_"), {}),
+            _owners(sync, project),
         )
         for sync in syncs
     }
@@ -85,8 +88,17 @@ def _profiles(sync: Sync, syncs: Sequence[Sync]) -> list[Sync]:
     ]
 
 
+def _owners(sync: Sync, project: Project) -> list[str]:
+    """Whoever owns the model."""
+    group = project.manifest["nodes"][sync.node].get("group")
+    for told in project.manifest["groups"].values():
+        if told["name"] == group and told["owner"].get("email"):
+            return [told["owner"]["email"]]
+    return []
+
+
 def _asset_spec(
-    sync: Sync, upstream: list[dg.AssetKey], playbook: Mapping[str, str]
+    sync: Sync, upstream: list[dg.AssetKey], playbook: Mapping[str, str], owners: Sequence[str]
 ) -> dg.AssetSpec:
     return dg.AssetSpec(
         sync_key(sync),
@@ -95,6 +107,10 @@ def _asset_spec(
         kinds={sync.destination.type, sync.spec.kind},
         description=f"{sync.model} ({sync.spec.kind}) to {sync.destination.name}. "
         f"Declared in {sync.file}.",
+        owners=owners or None,
+        tags={"destination": sync.destination.name, "kind": sync.spec.kind},
+        automation_condition=WHEN_ITS_MODEL_CHANGED,
+        freshness_policy=DAILY,
         metadata={f"playbook/{name}": value for name, value in playbook.items() if value},
     )
 
@@ -112,6 +128,7 @@ def _destination_assets(
         ],
         can_subset=True,
         pool=f"destination_{name}",
+        retry_policy=RETRY,
     )
     def pushed(
         context: dg.AssetExecutionContext,
@@ -122,11 +139,12 @@ def _destination_assets(
             if sync_key(sync) in context.selected_asset_keys
         }
         left: list[str] = []
-        for event in push(context, chosen, gates, left):
-            if isinstance(event, dg.MaterializeResult) or (
-                check_key(event) in context.selected_asset_check_keys
-            ):
-                yield event
+        with mistakes_are_final():
+            for event in push(context, chosen, gates, left):
+                if isinstance(event, dg.MaterializeResult) or (
+                    check_key(event) in context.selected_asset_check_keys
+                ):
+                    yield event
         # all is told by now: the run must not end green where rows are left
         if left:
             raise NotAllDone(left)

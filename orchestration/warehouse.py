@@ -22,6 +22,8 @@ from dagster_dbt import (
 from packaging.version import Version
 
 from orchestration import landing
+from orchestration.automation import DAILY, RETRY
+from orchestration.errors import mistakes_are_final
 from orchestration.gate import SEVERITY
 from orchestration.manifest import DBT, dbt_environment
 from orchestration.project import AS_OF_DATE_TAG, Project
@@ -165,15 +167,23 @@ def _source_assets(source: str, tables: list[landing.RawTable]) -> dg.AssetsDefi
     @dg.multi_asset(
         name=source,
         specs=[
-            dg.AssetSpec([source, table.name], group_name="raw", kinds={"csv", "duckdb"})
+            dg.AssetSpec(
+                [source, table.name],
+                group_name="raw",
+                kinds={"csv", "duckdb"},
+                description=table.description or None,
+                freshness_policy=DAILY,
+            )
             for table in tables
         ],
         pool="warehouse",
+        retry_policy=RETRY,
     )
     def landed(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         settings = settings_of(context)
-        landing.check(tables, settings.project_root)
-        rows = landing.land(tables, settings.warehouse_path)
+        with mistakes_are_final():
+            landing.check(tables, settings.project_root)
+            rows = landing.land(tables, settings.warehouse_path)
         for table in tables:
             yield dg.MaterializeResult(
                 asset_key=[source, table.name],

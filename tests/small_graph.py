@@ -6,7 +6,7 @@ of its own, and the sandbox behind its syncs.
     raw_app.people -> stg_people -> contacts -> contact_profiles -> syncs/hubspot/contact_profiles
                                             \\-> seg_first         -> syncs/hubspot/seg_first
                                             \\-> seg_second        -> syncs/hubspot/seg_second
-                                            \\-> trg_health_dropped, trigger_decisions
+                                            \\-> trg_payment_failed, trigger_decisions
                                                                   -> syncs/webhook/...
 """
 
@@ -87,7 +87,7 @@ models:
     columns: [{name: contact_id}]
     data_tests:
       - score_at_most: {name: second_is_in_order, most: 800}
-  - name: trg_health_dropped
+  - name: trg_payment_failed
   - name: trigger_decisions
 """,
     "dbt_project/macros/score_at_most.sql": """
@@ -110,6 +110,12 @@ select contact_id, customer_id, email, 'First' as firstname, '山田' as lastnam
     'csm@vendor.example' as csm_owner_email, timestamp '2026-10-01' as last_active_at
 from {{ ref('contacts') }}
 """,
+    "dbt_project/models/marts/customer_health_history.sql": """
+{{ config(materialized="incremental", unique_key=["customer_id", "as_of_date"]) }}
+select customer_id, cast('{{ env_var("AS_OF_DATE") }}' as date) as as_of_date,
+    'v1' as rules_version, 'healthy' as health_band, score, current_timestamp as published_at
+from {{ ref('contacts') }}
+""",
     "dbt_project/models/segments/seg_first.sql": """
 {{ config(meta={"sync": {"kind": "segment", "key": "contact_id", "destinations": ["hubspot"],
     "list": "First", "budget": {"rows": 12}}}) }}
@@ -122,7 +128,7 @@ from {{ ref('contacts') }} where score > 0
 select contact_id, customer_id, email, score, 'scores' as reason
 from {{ ref('contacts') }} where score > 0
 """,
-    "dbt_project/models/triggers/trg_health_dropped.sql": """
+    "dbt_project/models/triggers/trg_payment_failed.sql": """
 {{ config(meta={"sync": {"kind": "trigger", "key": "event_id", "channel": "owner_alert"}}) }}
 select 'dropped-' || contact_id as event_id, customer_id, timestamp '2026-10-27' as occurred_at,
     'Customer' as customer_name, 'csm@vendor.example' as owner_email, 'Owner' as owner_name,
@@ -131,8 +137,8 @@ select 'dropped-' || contact_id as event_id, customer_id, timestamp '2026-10-27'
 from {{ ref('contacts') }} where score > 50
 """,
     "dbt_project/models/triggers/trigger_decisions.sql": """
-select event_id, 'trg_health_dropped' as trigger_name, 'send' as decision, '' as reason
-from {{ ref('trg_health_dropped') }}
+select event_id, 'trg_payment_failed' as trigger_name, 'send' as decision, '' as reason
+from {{ ref('trg_payment_failed') }}
 """,
 }
 

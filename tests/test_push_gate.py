@@ -22,7 +22,7 @@ SYNCS = {
     "syncs/hubspot/contact_profiles",
     "syncs/hubspot/seg_first",
     "syncs/hubspot/seg_second",
-    "syncs/webhook/trg_health_dropped",
+    "syncs/webhook/trg_payment_failed",
 }
 SECOND = ("syncs", "hubspot", "seg_second")
 FIRST = ("syncs", "hubspot", "seg_first")
@@ -137,7 +137,7 @@ def test_a_rejected_row_leaves_no_green_run_and_takes_no_other_down(graph: Small
     assert not result.success
     found = checks(result)
     assert not found["syncs/hubspot/contact_profiles:every_row_arrived"]
-    assert found["syncs/webhook/trg_health_dropped:every_row_arrived"]
+    assert found["syncs/webhook/trg_payment_failed:every_row_arrived"]
     assert built(result) >= SYNCS, "it was pushed, and what came of it is told"
     assert "hubspot/contact_profiles: 1 rejected" in failures(result)["syncs__hubspot"]
     assert graph.lists()["Second"] == 13
