@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from orchestration.alerts import alert_sensor
 from orchestration.automation import (
     backfill,
     baseline,
@@ -47,7 +48,7 @@ def build(project: Project) -> dg.Definitions:
     last = [key for one in pushed or [models] for key in one.keys]
     jobs: list[Any] = [baseline, everything]
     schedules = [daily]
-    sensors: list[dg.SensorDefinition] = []
+    sensors: list[dg.SensorDefinition] = [alert_sensor(project, syncs)]
     if syncs:
         jobs.append(approval(syncs, gates))
         sensors.append(follow)
