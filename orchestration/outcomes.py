@@ -68,19 +68,17 @@ def outcome_metadata(result: SyncResult, told: Told) -> dict[str, Any]:
     if result.calls_left is not None:
         figures["calls left today"] = result.calls_left
     if result.samples:
-        figures["sample of changes"] = dg.MetadataValue.md(
-            _table(
-                ("action", "key", "values"),
-                [(one.action, one.key, _listed(one.values)) for one in result.samples],
-            )
+        figures["sample of changes"] = _lines(
+            (f"{one.action} {one.key}", _listed(one.values)) for one in result.samples
         )
     if told.refused:
-        figures["refused rows"] = dg.MetadataValue.md(
-            _table(("key", "action", "code", "the tool's words", "attempts"), told.refused)
+        figures["refused rows"] = _lines(
+            (f"{action} {key}", f"{code}: {words}", f"({attempts} times)")
+            for key, action, code, words, attempts in told.refused
         )
     if told.unknown:
-        figures["unknown outcomes"] = dg.MetadataValue.md(
-            _table(("key", "action", "code", "what happened", "attempted at"), told.unknown)
+        figures["unknown outcomes"] = _lines(
+            (f"{action} {key}", words or code, at) for key, action, code, words, at in told.unknown
         )
     if told.page:
         figures["in the tool"] = dg.MetadataValue.url(told.page)
@@ -139,16 +137,20 @@ def check_key(result: dg.AssetCheckResult) -> dg.AssetCheckKey:
     return dg.AssetCheckKey(result.asset_key, result.check_name)
 
 
-def _table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [names, ["---"] * len(names), *rows]
-    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+def _lines(rows: Iterable[Sequence[Any]]) -> dg.MarkdownMetadataValue:
+    """A line for each row, its first words in bold: a table would be wider than its place."""
+    lines = [
+        " ".join([f"- **{_cell(first)}**", *(_cell(one) for one in rest if one not in ("", None))])
+        for first, *rest in rows
+    ]
+    return dg.MetadataValue.md("\n".join(lines))
 
 
 def _cell(value: Any) -> str:
     """What a tool said stays text, whatever it looks like."""
     text = " ".join(str("" if value is None else value).split()).replace(GROUP_MARK, " in ")
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-    return re.sub(r"([\\`*_{}\[\]<>|#!])", r"\\\1", shown) if shown != "---" else shown
+    return re.sub(r"([\\`*_{}\[\]<>|#!])", r"\\\1", shown)
 
 
 def _listed(values: Mapping[str, str]) -> str:

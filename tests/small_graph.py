@@ -226,7 +226,9 @@ def small_graph(root: Path, sandbox: Sandbox) -> Iterator[SmallGraph]:
     for name in ("data", "dbt_project/data_tests", "seeds/rules"):
         (root / name).mkdir(parents=True)
     (root / "instance").mkdir()
-    (root / "instance/dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    (root / "instance/dagster.yaml").write_text(
+        "telemetry: {enabled: false}\nnux: {enabled: false}\n"
+    )
     (root / "pyproject.toml").touch()
     SmallProject.write_destinations(_Folder(root), sandbox)  # type: ignore[arg-type]
     environment = dict(os.environ)
