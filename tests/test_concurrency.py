@@ -71,6 +71,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
             jobs = ["everything"] * RUNS + ["measurement", "fast_lane"]
             ids = [client.submit_job_execution(job) for job in jobs]
             with dg.DagsterInstance.from_config(str(graph.root)) as instance:
+                graph.instance = instance
                 runs = [_ended(instance, run_id) for run_id in ids]
                 yield Crowd(graph, runs, [s for run in runs for s in _steps(instance, run)])
 
@@ -109,7 +110,15 @@ def beside_each_other(steps: list[Step]) -> list[tuple[Step, Step]]:
 
 
 def test_every_run_ends_well(crowd: Crowd) -> None:
-    assert {run.job_name: run.status.value for run in crowd.runs if not run.is_success} == {}
+    assert {run.job_name: _told(crowd, run) for run in crowd.runs if not run.is_success} == {}
+
+
+def _told(crowd: Crowd, run: dg.DagsterRun) -> list[str]:
+    return [
+        entry.user_message or str(entry.message)
+        for entry in crowd.graph.instance.all_logs(run.run_id)
+        if entry.dagster_event and entry.dagster_event.is_failure
+    ]
 
 
 def test_nobody_writes_the_warehouse_beside_another(crowd: Crowd) -> None:
