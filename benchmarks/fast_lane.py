@@ -130,7 +130,9 @@ def _started(root: Path) -> Iterator[str]:
     subprocess.run([*command, "reverse_etl.cli", "sandbox", "--detach"], check=True)
     began = time.monotonic()
     with (root / "baseline.log").open("w") as log:
-        subprocess.run([sys.executable, "-c", BASELINE], check=True, stdout=log, stderr=log)
+        done = subprocess.run([sys.executable, "-c", BASELINE], check=False, stdout=log, stderr=log)
+    if done.returncode:
+        sys.exit((root / "baseline.log").read_text()[-3000:])
     print(f"The baseline was built and pushed in {time.monotonic() - began:.0f} s.", flush=True)
     pages = [*command, "dagster", "dev", "-m", "orchestration.definitions", "--port", str(ports[2])]
     with (root / "dagster.log").open("w") as log:
