@@ -22,8 +22,8 @@ _COUNTS = (
     *("planned", "delivered", "rejected", "retryable", "unknown", "suppressed", "expired"),
     *("seen", "waiting", "adds", "changes", "removes"),
 )
-_SHORTEST = 0.5
-"""Seconds; a rate over less says nothing."""
+_SHORTEST = 5.0
+"""Seconds; over less a rate says nothing, since a window may begin with a burst."""
 _LONGEST = 200
 SHOWN = 10
 
