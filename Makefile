@@ -34,9 +34,10 @@ test: $(READY) ## run the tests
 test-all: $(READY) ## run the tests, the slow ones too
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-bench: $(READY) ## measure what one more day costs, and what planning and pushing cost beside floors
+bench: $(READY) ## measure what one more day costs, what planning and pushing cost beside floors, and the fast lane
 	@$(BIN)/python -m benchmarks.daily_run
 	@$(BIN)/python -m benchmarks.reverse_etl_engine
+	@$(BIN)/python -m benchmarks.fast_lane
 
 lift: $(READY) ## measure whether lift recovers what was planted in 50 companies of 10,000 customers (half an hour)
 	@$(BIN)/python -m benchmarks.lift_recovery

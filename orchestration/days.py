@@ -21,6 +21,7 @@ from orchestration.definitions import defs
 from orchestration.errors import RunFailedError
 from orchestration.progress import console, watched
 from orchestration.project import AS_OF_DATE_TAG, Project, load_project
+from orchestration.verdict import NotAllDone
 from reverse_etl import rules
 from reverse_etl.engine import Engine
 from reverse_etl.errors import UserError
@@ -41,6 +42,7 @@ def live(settings: Settings) -> bool:
     baseline = repository.resolve_job_def("baseline")
     everything = repository.resolve_job_def("everything")
     results: list[dg.AssetMaterialization] = []
+    left: list[str] = []
     days = _days(settings)
     for day, is_baseline in days:
         console.rule(f"{day}, a silent baseline" if is_baseline else f"{day}")
@@ -49,11 +51,12 @@ def live(settings: Settings) -> bool:
                 "First run: profiles and lists are filled; past events are recorded, none is sent."
                 "\nA baseline is exempt from the budget by share."
             )
-            _run(baseline, instance, day)
+            left += _run(baseline, instance, day)[1]
         else:
             keys = _without_files(everything) if len(days) > 1 else None
-            results = _run(everything, instance, day, keys)
-    return _summarise(settings, results)
+            results, undone = _run(everything, instance, day, keys)
+            left += undone
+    return _summarise(settings, results, left)
 
 
 def _require(project: Project) -> None:
@@ -98,8 +101,9 @@ def _run(
     instance: dg.DagsterInstance,
     day: date,
     keys: list[dg.AssetKey] | None = None,
-) -> list[dg.AssetMaterialization]:
-    """Materialise these assets for a day; what their syncs came to. Raises what went wrong."""
+) -> tuple[list[dg.AssetMaterialization], list[str]]:
+    """Materialise these assets for a day; what their syncs came to, and what was left undone.
+    Raises what went wrong with a step as a whole."""
     with watched():
         result = job.execute_in_process(
             instance=instance,
@@ -108,6 +112,7 @@ def _run(
             tags={AS_OF_DATE_TAG: day.isoformat()},
             run_config={"loggers": {"steps": {}}},
         )
+    left = []
     failures = [event.step_failure_data.error for event in result.get_step_failure_events()]
     for error in failures:
         # the step's own error is the last of the chain
@@ -116,21 +121,28 @@ def _run(
         if error is None:
             continue
         words = error.message.strip().removeprefix(f"{error.cls_name}: ")
+        if error.cls_name == NotAllDone.__name__:
+            left.append(words.removeprefix(f"{NotAllDone.__module__}.{error.cls_name}: "))
+            continue
         if error.cls_name in ("UserError", "BusyError"):
             raise UserError(words.removeprefix(f"reverse_etl.errors.{error.cls_name}: "))
         raise RunFailedError(words)
-    return [
+    synced = [
         event.materialization
         for event in result.get_asset_materialization_events()
         if event.asset_key is not None and event.asset_key.path[0] == "syncs"
     ]
+    return synced, left
 
 
-def _summarise(settings: Settings, results: list[dg.AssetMaterialization]) -> bool:
+def _summarise(settings: Settings, results: list[dg.AssetMaterialization], left: list[str]) -> bool:
     console.rule("What came of it")
     console.print(_customers(settings))
     sent, clean = _syncs(results)
     console.print(sent)
+    for words in left:
+        console.print(words, style="red", markup=False)
+    clean = clean and not left
     total = sum(_figure(result, "delivered") for result in results)
     if total == 0 and clean:
         console.print("Nothing new was sent: the tools already have it all.")

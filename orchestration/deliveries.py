@@ -6,12 +6,15 @@ read tomorrow.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 import dagster as dg
 import duckdb
 import pyarrow as pa
 
+from orchestration.automation import RETRY
+from orchestration.errors import mistakes_are_final
 from orchestration.feedback import PULLED
 from orchestration.project import Project
 from orchestration.warehouse import settings_of
@@ -63,17 +66,15 @@ def _asset(exported: Export, schema: str) -> dg.AssetsDefinition:
         group_name="raw",
         kinds={"duckdb"},
         pool="warehouse",
+        retry_policy=RETRY,
         description=exported.description,
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         settings = settings_of(context)
-        ledger = Ledger(settings.ledger_url)
-        try:
+        with mistakes_are_final(), closing(Ledger(settings.ledger_url)) as ledger:
             rows = exported.read(ledger)
-        finally:
-            ledger.close()
-        with connected(settings.warehouse_path, read_only=False) as connection:
-            export(connection, schema, exported.table, rows)
+            with connected(settings.warehouse_path, read_only=False) as connection:
+                export(connection, schema, exported.table, rows)
         return dg.MaterializeResult(metadata={"dagster/row_count": rows.num_rows})
 
     return asset

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from orchestration.automation import RETRY
+from orchestration.errors import mistakes_are_final
 from orchestration.warehouse import settings_of
 from reverse_etl.pulling import Feedbacks
 
@@ -27,12 +29,14 @@ _ANSWERED = "every_tool_answered"
     ],
     can_subset=True,
     pool="feedback",
+    retry_policy=RETRY,
 )
 def feedback_pulled(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """A tool that is out of order stops no build: it is asked again at the next."""
-    results = Feedbacks(settings_of(context)).pull()
+    with mistakes_are_final():
+        results = Feedbacks(settings_of(context)).pull()
     errors = {one.destination: one.error for one in results if one.error}
     yield dg.MaterializeResult(
         asset_key=PULLED,

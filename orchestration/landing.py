@@ -32,6 +32,7 @@ class RawTable:
     types: Mapping[str, str]
     declared_in: str
     file: Path
+    description: str = ""
 
     @property
     def relation(self) -> str:
@@ -55,6 +56,7 @@ def raw_tables(manifest: Mapping[str, Any], project_root: Path) -> list[RawTable
             / "seeds/raw"
             / node["source_name"].removeprefix("raw_")
             / f"{node['identifier']}.csv",
+            description=node.get("description") or "",
         )
         for node in manifest["sources"].values()
         if "landed_by" not in {**node["source_meta"], **node["meta"]}

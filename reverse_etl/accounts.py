@@ -44,6 +44,13 @@ class Accounts:
             own = update(t).where(t.c.account == account, t.c.day == day)
             connection.execute(own.values(used=t.c.used - calls))
 
+    def calls_of(self, day: str) -> dict[str, tuple[int, int | None]]:
+        """Calls made on a day by account, and the day's limit where the tool told one."""
+        t = schema.quotas
+        query = select(t.c.account, t.c.used, t.c.allowed).where(t.c.day == day)
+        with self._database.reading() as connection:
+            return {row.account: (row.used, row.allowed) for row in connection.execute(query)}
+
     def paused_until(self, account: str) -> datetime | None:
         """See QuotaMemory."""
         t = schema.pauses

@@ -19,6 +19,7 @@ from reverse_etl.settings import Settings
 from reverse_etl.yaml_files import read_yaml
 
 OUTBOX = "outbox"
+_ALERTED = ("slack", "smtp", "webhook")
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 
 
@@ -26,14 +27,22 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
     type: str
     base_url: str | None = None
+    page: str | None = None
     credentials: dict[str, str] = {}
     plan_tier: str | None = None
     options: dict[str, Any] = {}
 
 
+class _Route(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    destination: str
+    to: list[str] = []
+
+
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
     channels: dict[str, str] = {}
+    alerts: dict[str, list[_Route]] = {}
     destinations: dict[str, dict[str, _Entry]] = {}
 
 
@@ -47,6 +56,7 @@ class DestinationConfig:
     """Where it is written, as an error names it: file and key."""
     project_root: Path
     url: str | None = None
+    page_url: str | None = None
     plan_tier: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
@@ -70,6 +80,11 @@ class DestinationConfig:
                 f"{self.origin}.base_url would send credentials in the clear. Use https://."
             )
         return url.rstrip("/")
+
+    @property
+    def page(self) -> str | None:
+        """Where a person sees in the tool what arrived; None where nobody wrote it down."""
+        return self._filled(self.page_url, "page") if self.page_url else None
 
     def credential(self, key: str) -> str:
         """A secret by name. Raises UserError naming the variable that is not set."""
@@ -104,6 +119,14 @@ class DestinationConfig:
 
 
 @dataclass(frozen=True)
+class AlertRoute:
+    """Who is told of trouble: everybody in that tool, or these addresses where it is mail."""
+
+    config: DestinationConfig
+    to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Configuration:
     """The tools of one target. ``is_default``: no file, so every name means an outbox."""
 
@@ -111,6 +134,7 @@ class Configuration:
     channels: Mapping[str, str]
     destinations: Mapping[str, DestinationConfig]
     is_default: bool = False
+    alerts: tuple[AlertRoute, ...] = ()
 
     @property
     def file(self) -> str:
@@ -163,7 +187,28 @@ def load_configuration(settings: Settings) -> Configuration:
                 f"{shown}: channels.{channel} names {name!r}, which target {settings.target!r} "
                 f"does not configure. Known destinations: {_listed(configured)}."
             )
-    return Configuration(settings, file.channels, configured)
+    routes = _routes(shown, settings.target, file.alerts.get(settings.target, []), configured)
+    return Configuration(settings, file.channels, configured, alerts=routes)
+
+
+def _routes(
+    shown: str, target: str, written: list[_Route], configured: Mapping[str, DestinationConfig]
+) -> tuple[AlertRoute, ...]:
+    found = []
+    for position, route in enumerate(written):
+        origin = f"{shown}: alerts.{target}[{position}]"
+        config = configured.get(route.destination)
+        if config is None or config.type not in _ALERTED:
+            fit = [name for name, one in configured.items() if one.type in _ALERTED]
+            raise UserError(
+                f"{origin}.destination is {route.destination!r}, which is no destination of type "
+                f"{_listed(_ALERTED)}. Those that are: {_listed(fit)}."
+            )
+        if (config.type == "smtp") != bool(route.to):
+            fix = "Name the addresses" if config.type == "smtp" else "Leave it out: only mail has"
+            raise UserError(f"{origin}.to: {fix} to write to.")
+        found.append(AlertRoute(config, tuple(route.to)))
+    return tuple(found)
 
 
 def _destination(settings: Settings, shown: str, name: str, entry: _Entry) -> DestinationConfig:
@@ -179,6 +224,7 @@ def _destination(settings: Settings, shown: str, name: str, entry: _Entry) -> De
         origin=origin,
         project_root=settings.project_root,
         url=entry.base_url,
+        page_url=entry.page,
         plan_tier=entry.plan_tier,
         options=entry.options,
         credentials=entry.credentials,

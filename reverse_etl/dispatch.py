@@ -17,6 +17,7 @@ from reverse_etl.ledger import Ledger
 from reverse_etl.planner import Plan
 from reverse_etl.planning import Planned
 from reverse_etl.push import Progress, Push, Retries
+from reverse_etl.samples import Sample
 from reverse_etl.spec import Kind, Sync
 
 _KEPT = ("adds", "changes", "removes", "mrr", "held", "reason", "digest")
@@ -24,13 +25,21 @@ _KEPT = ("adds", "changes", "removes", "mrr", "held", "reason", "digest")
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What applying one sync came to, in rows; ``seconds`` of sending."""
+    """What applying one sync came to, in rows; ``seconds`` of sending.
+
+    ``adds``, ``changes`` and ``removes`` make up ``planned``. ``calls`` were made of the tool,
+    which takes ``calls_per_second`` at most (None: it names no limit) and ``calls_left`` more
+    today. ``samples``: some rows of the plan, masked.
+    """
 
     sync: str
     model: str
     destination: str
     kind: Kind
     planned: int
+    adds: int = 0
+    changes: int = 0
+    removes: int = 0
     delivered: int = 0
     rejected: int = 0
     retryable: int = 0
@@ -45,6 +54,10 @@ class SyncResult:
     error: str = ""
     seconds: float = 0.0
     plan: str = ""
+    calls: int = 0
+    calls_per_second: float | None = None
+    calls_left: int | None = None
+    samples: tuple[Sample, ...] = ()
 
     @classmethod
     def of(cls, plan: Plan) -> SyncResult:
@@ -55,12 +68,16 @@ class SyncResult:
             destination=plan.sync.destination.name,
             kind=plan.sync.spec.kind,
             planned=plan.size,
+            adds=plan.adds,
+            changes=plan.changes,
+            removes=plan.removes,
             seen=0 if plan.held else len(plan.seen),
             waiting=plan.waiting + plan.early,
             held=plan.held,
             baseline=plan.baseline,
             reason=plan.reason,
             plan=plan.id,
+            samples=tuple(plan.samples()),
         )
 
     @property
@@ -69,8 +86,8 @@ class SyncResult:
         return not (self.rejected or self.retryable or self.unknown or self.error)
 
     def as_dict(self) -> dict[str, Any]:
-        """As ``apply --json`` prints it."""
-        return asdict(self)
+        """As ``apply --json`` prints it: in figures and words."""
+        return {name: value for name, value in asdict(self).items() if name != "samples"}
 
 
 @dataclass
@@ -82,6 +99,7 @@ class _Sent:
     seconds: float = 0.0
     error: str = ""
     has_begun: bool = False
+    calls: int = 0
 
 
 @dataclass
@@ -157,7 +175,7 @@ class Dispatch:
             return self.destination.check(syncs)
 
     def _send(self, sent: _Sent, part: Plan) -> None:
-        sync, started = part.sync, time.monotonic()
+        sync, started, calls = part.sync, time.monotonic(), self._calls()
         if sent.error or (self.down and part.size):
             sent.error = sent.error or self.down
             return
@@ -184,8 +202,12 @@ class Dispatch:
         push.run()
         sent.error = push.failure
         sent.seconds += time.monotonic() - started
+        sent.calls += self._calls() - calls
         if push.is_down:
             self.down = push.failure
+
+    def _calls(self) -> int:
+        return self.destination.budgets.calls(self.destination.account)
 
     def _close(self, sent: _Sent) -> None:
         sync = sent.planned.plan.sync
@@ -198,6 +220,7 @@ class Dispatch:
 
     def _result(self, sent: _Sent) -> SyncResult:
         plan, tally = sent.planned.plan, sent.tally
+        windows = self.destination.limits(plan.sync.spec.kind).windows
         result = replace(
             SyncResult.of(plan),
             error=sent.error,
@@ -208,6 +231,9 @@ class Dispatch:
             unknown=tally["unknown"],
             suppressed=tally["suppressed"],
             expired=tally["expired"],
+            calls=sent.calls,
+            calls_per_second=min((w.calls / w.seconds for w in windows), default=None),
+            calls_left=self.destination.budgets.remaining_today(self.destination.account),
         )
         log.event("synced", sync=result.sync, held=result.held, error=result.error, **dict(tally))
         return result

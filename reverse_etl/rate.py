@@ -106,6 +106,11 @@ class RateBudget:
             self._quota.learn(allowed, remaining - self._uncounted())
 
     @property
+    def calls(self) -> int:
+        """Calls made so far."""
+        return self._starts
+
+    @property
     def remaining_today(self) -> int | None:
         """Calls left today; None where no daily limit is known."""
         return self._quota.remaining if self._quota else None
@@ -165,6 +170,15 @@ class Budgets:
         with self._lock:
             budget = self._budgets.get(account)
         return budget.remaining_today if budget else None
+
+    def calls(self, account: str) -> int:
+        """Calls made of an account so far, of any part of its API."""
+        with self._lock:
+            return sum(
+                budget.calls
+                for name, budget in self._budgets.items()
+                if name == account or name.startswith(f"{account}/")
+            )
 
     def close(self) -> None:
         """Give back calls that were set aside and not made; where that fails they are lost."""

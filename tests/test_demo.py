@@ -16,6 +16,7 @@ import dagster as dg
 import pytest
 import requests
 
+from orchestration.pictures import PICTURES
 from tests.conftest import ROOT, ProjectCopy
 from tests.dbt_run import run_dbt, this_project
 
@@ -215,6 +216,18 @@ def test_dagster_knows_the_rows_of_each_table_and_the_outcome_of_each_sync(
     rows = demo.project.query("select count(*) from marts.customers")[0][0]
     assert customers.metadata["dagster/row_count"].value == rows
     assert raw.metadata["dagster/row_count"].value > rows
+
+
+def test_what_was_measured_is_shown_as_pictures(
+    demo: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(demo.project.root)
+    with dg.DagsterInstance.from_config(str(demo.project.root)) as instance:
+        for one in PICTURES:
+            told = latest(instance, "pictures", one.name).metadata
+            assert "](data:image/svg+xml;base64," in str(told["picture"].value), one.name
+            if one.name != "trigger_lift":
+                assert told["rows"].value > 0, one.name
 
 
 def test_the_tools_were_asked_what_they_know_of_people(

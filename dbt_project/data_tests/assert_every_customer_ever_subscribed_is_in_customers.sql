@@ -1,4 +1,5 @@
 -- Nobody who was ever on trial or paying is lost on the way, but our own test accounts.
+{{ config(meta={"dagster": {"ref": {"name": "customers"}}}) }}
 with
 
 subscriptions as (

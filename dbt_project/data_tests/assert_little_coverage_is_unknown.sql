@@ -1,4 +1,5 @@
 -- Under half of the weights known is unknown, and only that.
+{{ config(meta={"dagster": {"ref": {"name": "customer_health_history"}}}) }}
 select
     customer_id,
     as_of_date,

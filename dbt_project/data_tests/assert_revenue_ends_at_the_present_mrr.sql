@@ -2,7 +2,10 @@
 -- it now, less what their discounts take off. A cent for each subscription is left to rounding. Items landed after the
 -- clock say nothing about it. One that contradicts its own invoices is counted in marts.data_quality; many of them are a
 -- mistake of ours. Without a history this warns: a change of seats is seen with the invoice that bills it.
-{{ config(severity="error" if var('sources').stripe.loader == 'fivetran' else "warn") }}
+{{ config(
+    severity="error" if var('sources').stripe.loader == 'fivetran' else "warn",
+    meta={"dagster": {"ref": {"name": "revenue_monthly"}}},
+) }}
 with
 
 revenue as (

@@ -1,4 +1,5 @@
 -- What the months say is what the movements of the customers add up to since the beginning, and each moves once a month.
+{{ config(meta={"dagster": {"ref": {"name": "revenue_monthly"}}}) }}
 with
 
 revenue as (
