@@ -132,7 +132,7 @@ def test_a_test_at_the_root_stops_all_and_those_that_it_left_out_do_not_count(
 
 def test_a_rejected_row_leaves_no_green_run_and_takes_no_other_down(graph: SmallGraph) -> None:
     graph.people["p14"] = ("no address", 20)
-    graph.know(p15=20)
+    graph.know(p11=10, p12=10, p15=20)
     result = graph.run()
     assert not result.success
     found = checks(result)

@@ -108,13 +108,18 @@ def test_no_secret_and_no_payload_in_any_output_or_file(project: SmallProject) -
 
 
 def test_dagster_is_told_counts_and_words_only(project: SmallProject) -> None:
-    from orchestration.syncs import outcome_metadata
+    from orchestration.outcomes import Told, outcome_metadata
 
     plant(project)
     project.environment["HUBSPOT_ACCESS_TOKEN"] = "sandbox-token"
     results = project.engine.apply()
     assert any(result.rejected for result in results)
-    told = json.dumps([outcome_metadata(result) for result in results])
+    syncs = {sync.id: sync for sync in project.engine.syncs()}
+    words = [Told.of(project.ledger, syncs[result.sync], result) for result in results]
+    assert any(one.refused for one in words)
+    shown = [outcome_metadata(*both) for both in zip(results, words, strict=True)]
+    told = repr([[getattr(v, "value", v) for v in metadata.values()] for metadata in shown])
+    assert any("refused rows" in metadata for metadata in shown)
     assert not [canary for canary in CANARIES if canary in told]
 
 

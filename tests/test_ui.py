@@ -18,9 +18,12 @@ from tests.dagster_pages import served
 from tests.small_graph import SmallGraph, failures, small_graph
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="Chromium is not installed here (Debian: apt-get install chromium)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="Chromium is not installed here (Debian: apt-get install chromium)"
+    ),
+]
 PATIENCE_MS = 60_000
 SYNC = "assets/syncs/hubspot"
 

@@ -1,4 +1,5 @@
 -- From one day built to the next a segment or trigger changes by who entered and who left, in the whole and in each group.
+{{ config(meta={"dagster": {"ref": {"name": "segment_sizes"}}}) }}
 with
 
 segment_sizes as (

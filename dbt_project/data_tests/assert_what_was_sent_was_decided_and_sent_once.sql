@@ -1,5 +1,6 @@
 -- Since decisions are recorded nothing is sent without one that says `send`, and no event is taken twice. Of somebody who
 -- was erased nothing is left to compare with.
+{{ config(meta={"dagster": {"ref": {"name": "trigger_deliveries"}}}) }}
 with
 
 deliveries as (
