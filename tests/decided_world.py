@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,7 @@ class World:
     connection: duckdb.DuckDBPyConnection
     compiled: Compiled
     random: random.Random
+    episodes: list[tuple[str, str, str, str | None, datetime]] = field(default_factory=list)
 
     def people(self) -> None:
         zones = ["Asia/Tokyo", "America/New_York", "Europe/Berlin", None]
@@ -107,7 +108,6 @@ class World:
 
     def live(self, days: int = DAYS) -> Iterator[date]:
         """Day after day: campaigns of others, new episodes, decisions, their memory."""
-        episodes: list[tuple[str, str, str, str | None, datetime]] = []
         for offset in range(days):
             day = FIRST_DAY + timedelta(days=offset)
             at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC).replace(tzinfo=None)
@@ -121,15 +121,19 @@ class World:
                 trigger = self.random.choice(TRIGGERS)
                 contact = f"c{self.random.randrange(6)}_{self.random.randrange(4)}"
                 who = None if trigger == "health_dropped" else contact
-                event = f"{trigger}_{len(episodes)}"
-                episodes.append((trigger, event, contact[:2], who, at))
+                event = f"{trigger}_{len(self.episodes)}"
+                self.episodes.append((trigger, event, contact[:2], who, at))
                 self.insert("triggers.trigger_episodes", (event, self.random.random() < 0.05))
-            for trigger in TRIGGERS:
-                self.connection.execute(f"delete from triggers.trg_{trigger}")
-            for trigger, event, customer, who, opened in episodes:
-                if opened > at - timedelta(days=7):
-                    self.insert(f"triggers.trg_{trigger}", (event, customer, who, opened))
+            self.open_on(day)
             yield day
+
+    def open_on(self, day: date) -> None:
+        """The candidates that a build of this day finds."""
+        for trigger in TRIGGERS:
+            self.connection.execute(f"delete from triggers.trg_{trigger}")
+        for trigger, event, customer, who, opened in self.episodes:
+            if day - timedelta(days=7) < opened.date() <= day:
+                self.insert(f"triggers.trg_{trigger}", (event, customer, who, opened))
 
     def decide(self, day: date) -> dict[str, dict[str, Any]]:
         """Build trigger_decisions, then append to its history; the decisions by event."""

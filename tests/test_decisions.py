@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,9 @@ def test_random_histories_keep_every_promise(compiled: Compiled, seed: int) -> N
         world = World(connection, compiled, random.Random(seed))
         world.people()
         final: dict[str, str] = {}
+        days: dict[date, dict[str, dict[str, Any]]] = {}
         for day in world.live():
-            decided = world.decide(day)
+            days[day] = decided = world.decide(day)
             again = world.decide(day)
             assert decided == again, "building a day twice decides the same"
             for event, row in decided.items():
@@ -55,6 +56,9 @@ def test_random_histories_keep_every_promise(compiled: Compiled, seed: int) -> N
                 if row["is_final"]:
                     final[event] = row["decision"]
                 assert row["is_final"] == (row["decision"] not in DEFERRALS)
+        for day, decided in days.items():
+            world.open_on(day)
+            assert world.decide(day) == decided, "a past day built again decides what it did"
         _check(world)
         connection.execute("rollback")
 
