@@ -80,8 +80,12 @@ class Lane:
         node = self.manifest["nodes"].get(identity)
         if node is None:
             return False
+        follows = node["name"].startswith("trg_") and any(
+            macro.endswith(".rules_version") for macro in node["depends_on"]["macros"]
+        )
         return (
-            "health" in node["fqn"]
+            follows
+            or "health" in node["fqn"]
             or "health" in node["name"]
             or (node["name"] == "customer_measures")
         )

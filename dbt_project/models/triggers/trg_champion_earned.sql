@@ -9,7 +9,7 @@
 
 with
 
-usage_daily as (
+used as (
 
     select
         contact_id,
@@ -21,6 +21,26 @@ usage_daily as (
         and customer_id is not null
         and usage_date <= {{ as_of_date() }}
         and usage_date > {{ days_before(as_of_date(), 210) }}
+
+),
+
+-- whoever became a champion within the days of a candidate was there on enough days before: few are followed day by day
+often_there as (
+
+    select contact_id
+    from used
+    where usage_date > {{ days_before(as_of_date(), '(28 + cast(' ~ threshold('episode_days') ~ ' as integer))') }}
+    group by contact_id
+    having count(distinct usage_date) >= {{ threshold('champion_min_active_days') }}
+
+),
+
+usage_daily as (
+
+    select used.*
+    from used
+    inner join often_there
+        on used.contact_id = often_there.contact_id
 
 ),
 
