@@ -228,6 +228,8 @@ def test_a_build_and_a_push_started_together_a_hundred_times_meet_no_lock(
     assert shared.counts()["hubspot"]["contacts"] == 119
 
 
+# compares wall times, which a busy machine stretches
+@pytest.mark.slow
 def test_one_dead_destination_slows_the_others_by_no_more_than_five_percent(
     tmp_path: Path,
 ) -> None:

@@ -106,6 +106,7 @@ def test_every_staging_intermediate_and_public_model_has_a_yml_beside_it() -> No
         assert file.with_suffix(".yml").is_file(), file.name
 
 
+@pytest.mark.slow
 def test_lint_needs_no_warehouse(project_copy: ProjectCopy) -> None:
     """Without a folder to put one in, DuckDB would be asked again and again for half a minute."""
     assert not (project_copy.root / "data").exists()

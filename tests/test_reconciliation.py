@@ -140,7 +140,9 @@ class Days:
         return len(rows(f"{accepted} = '{uuid}'"))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_every_decision_to_send_has_one_end_and_nothing_else_is_sent(
     tmp_path: Path, sandbox: Sandbox, compiled: Compiled, seed: int
 ) -> None:
